@@ -1,0 +1,1 @@
+//! COMPILER: Kubernetes objects to mesh resources and problems, pure.

@@ -1,0 +1,1 @@
+//! KINDS: custom resources, labels, annotations, well-known names, YAML with positions. Types only.

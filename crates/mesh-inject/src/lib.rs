@@ -1,0 +1,1 @@
+//! INJECTION: pod in, patched pod out, pure.

@@ -1,0 +1,1 @@
+//! HOSTS: pods as network namespaces on one Linux machine.

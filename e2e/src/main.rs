@@ -1,0 +1,3 @@
+//! Scenarios with the real programs, named for what they prove.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! The programs behind the examples.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! Traffic capture: the redirect rules of a pod.
+
+fn main() {}

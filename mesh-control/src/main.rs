@@ -1,0 +1,3 @@
+//! The control plane in one process.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! The data plane: sidecar and gateway.
+
+fn main() {}

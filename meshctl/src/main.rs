@@ -1,0 +1,3 @@
+//! People's tool for the mesh.
+
+fn main() {}

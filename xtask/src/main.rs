@@ -1,0 +1,3 @@
+//! All automation: ci, tidy, codegen, test.
+
+fn main() {}

@@ -1,3 +1,0 @@
-//! Scenarios with the real programs, named for what they prove.
-
-fn main() {}

@@ -1,3 +1,117 @@
-//! The programs behind the examples.
+//! The programs behind the examples: bookinfo's services, and small servers and clients for trying things.
+//!
+//! One program with subcommands, because it stands in for a dozen container images: the sandbox maps an image's
+//! name to one of these commands. Nothing here knows of the mesh; these are the ordinary applications that a mesh
+//! must serve without their help. Names are resolved by asking the DNS servers of `/etc/resolv.conf`, because a
+//! statically linked glibc program must not call `getaddrinfo`.
 
-fn main() {}
+mod bookinfo;
+mod bulk;
+mod client;
+mod echo;
+mod fetch;
+mod grpc;
+mod http_client;
+mod load;
+mod net;
+mod reply;
+mod tcp_echo;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tokio_util::sync::CancellationToken;
+
+/// Threads that a program runs its tasks on: a demo has many programs on few cores.
+const WORKERS: usize = 2;
+
+/// The command line.
+#[derive(Debug, Parser)]
+#[command(name = "example-apps", version, about, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    app: App,
+}
+
+/// One of the programs.
+#[derive(Debug, Subcommand)]
+enum App {
+    /// Bookinfo's web page; asks details and reviews
+    Productpage(bookinfo::productpage::Args),
+    /// Bookinfo's facts about a book
+    Details(bookinfo::details::Args),
+    /// Bookinfo's stars per reviewer
+    Ratings(bookinfo::ratings::Args),
+    /// Bookinfo's reviews; v2 and v3 ask ratings
+    Reviews(bookinfo::reviews::Args),
+    /// HTTP/1.1 and h2c server that answers with what it was asked, as JSON
+    Echo(echo::Args),
+    /// TCP server that sends back what it gets
+    TcpEcho(tcp_echo::Args),
+    /// gRPC server (h2c) with the four streaming shapes and a counter of cancelled streams
+    GrpcEcho(grpc::server::Args),
+    /// gRPC client that exercises `grpc-echo`; prints JSON, fails when a shape misbehaves
+    GrpcClient(grpc::client::Args),
+    /// Many HTTP requests; prints counts by status and by a field of the answer as JSON
+    Load(load::Args),
+    /// One request (http:// or tcp://); prints the answer as JSON
+    Fetch(fetch::Args),
+    /// Serves and takes large transfers of known content over TCP and HTTP
+    BulkServer(bulk::server::Args),
+    /// Makes large transfers against `bulk-server` and checks every byte; prints JSON
+    BulkClient(bulk::client::Args),
+    /// Waits for TERM and ends
+    Sleep,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error.into()),
+    };
+    match runtime.block_on(run(cli.app)) {
+        Ok(code) => code,
+        Err(error) => failed(&error),
+    }
+}
+
+async fn run(app: App) -> anyhow::Result<ExitCode> {
+    let stop = net::drain::on_signal()?;
+    let served = |()| ExitCode::SUCCESS;
+    match app {
+        App::Productpage(args) => bookinfo::productpage::run(args, stop).await.map(served),
+        App::Details(args) => bookinfo::details::run(args, stop).await.map(served),
+        App::Ratings(args) => bookinfo::ratings::run(args, stop).await.map(served),
+        App::Reviews(args) => bookinfo::reviews::run(args, stop).await.map(served),
+        App::Echo(args) => echo::run(args, stop).await.map(served),
+        App::TcpEcho(args) => tcp_echo::run(args, stop).await.map(served),
+        App::GrpcEcho(args) => grpc::server::run(args, stop).await.map(served),
+        App::BulkServer(args) => bulk::server::run(args, stop).await.map(served),
+        App::Sleep => {
+            stop.cancelled().await;
+            Ok(ExitCode::SUCCESS)
+        }
+        App::GrpcClient(args) => interruptible(stop, grpc::client::run(args)).await,
+        App::Load(args) => load::run(args, stop).await,
+        App::Fetch(args) => interruptible(stop, fetch::run(args)).await,
+        App::BulkClient(args) => interruptible(stop, bulk::client::run(args)).await,
+    }
+}
+
+/// Ends a client at once when it is told to stop; what it would have reported is lost, and the exit code says so.
+async fn interruptible(
+    stop: CancellationToken,
+    client: impl Future<Output = anyhow::Result<ExitCode>>,
+) -> anyhow::Result<ExitCode> {
+    tokio::select! {
+        result = client => result,
+        () = stop.cancelled() => anyhow::bail!("stopped by a signal before the end"),
+    }
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    eprintln!("example-apps: {error:#}");
+    ExitCode::FAILURE
+}

@@ -27,7 +27,7 @@ const WORKERS: usize = 2;
 
 /// The command line.
 #[derive(Debug, Parser)]
-#[command(name = "example-apps", version, about, propagate_version = true)]
+#[command(name = "example-apps", version, about)]
 struct Cli {
     #[command(subcommand)]
     app: App,
@@ -114,4 +114,14 @@ async fn interruptible(
 fn failed(error: &anyhow::Error) -> ExitCode {
     eprintln!("example-apps: {error:#}");
     ExitCode::FAILURE
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn every_subcommand_is_well_formed() {
+        super::Cli::command().debug_assert();
+    }
 }

@@ -1,7 +1,5 @@
 //! Answers: the body type that all servers use, and the few shapes an answer takes.
 
-use std::convert::Infallible;
-
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
@@ -9,12 +7,15 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use serde::Serialize;
 
+/// Why a body of ours breaks off: only ever because we cancel it.
+pub(crate) type BodyError = Box<dyn std::error::Error + Send + Sync>;
+
 /// The body of every request and answer that we send.
-pub(crate) type Body = UnsyncBoxBody<Bytes, Infallible>;
+pub(crate) type Body = UnsyncBoxBody<Bytes, BodyError>;
 
 /// A body that is there already.
 pub(crate) fn full(bytes: impl Into<Bytes>) -> Body {
-    Full::new(bytes.into()).boxed_unsync()
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
 /// An answer of the given media type.

@@ -1,7 +1,6 @@
 //! The content of a transfer: one block of noise, repeated. The block's length is a prime, so that no lost or
 //! doubled buffer of a usual size leaves the rest in place.
 
-use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::OnceLock;
 use std::task::{Context, Poll};
@@ -9,6 +8,8 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use serde::{Deserialize, Serialize};
+
+use crate::reply::BodyError;
 
 /// Bytes of the repeated block: the largest prime below 1 MiB.
 const BLOCK: usize = 1_048_573;
@@ -73,9 +74,9 @@ pub(super) struct ContentBody {
 
 impl Body for ContentBody {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         Poll::Ready(self.content.next().map(|piece| Ok(Frame::data(piece))))
     }
 

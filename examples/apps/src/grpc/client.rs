@@ -17,7 +17,7 @@ use super::frame::{Broken, Messages, encode};
 use super::{COUNT, PAUSE, RECEIVED, SERVICE, STATUS};
 use crate::client::host_port;
 use crate::http_client::{Connection, Plan, parse_header, read};
-use crate::reply::full;
+use crate::reply::{BodyError, full};
 
 /// Messages of ours that wait for a slow server.
 const MESSAGES_WAITING: usize = 4;
@@ -164,7 +164,7 @@ struct Client {
 /// A call whose head has been answered. The connection's sender is kept: without it the connection would end.
 struct Call {
     connection: Connection,
-    requests: Option<Sender<Bytes>>,
+    requests: Option<Sender<Bytes, BodyError>>,
     answers: Messages,
     head: HeaderMap,
 }
@@ -255,8 +255,9 @@ impl Client {
         call.expect("ping").await?;
         let Call { mut connection, requests, answers, .. } = call;
         let before = self.cancelled(&mut connection).await?;
+        let requests = requests.context("our side is open")?;
+        requests.abort(Box::new(h2::Error::from(h2::Reason::CANCEL)));
         drop(answers);
-        drop(requests);
         let latest = Instant::now() + NOTICE_MAX;
         while self.cancelled(&mut connection).await? <= before {
             ensure!(Instant::now() < latest, "the server has not noticed the cancelled stream in {NOTICE_MAX:?}");

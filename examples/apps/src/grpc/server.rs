@@ -2,7 +2,6 @@
 //!
 //! Also answers `GET /cancelled` and `GET /health` (HTTP/1.1 or h2), and gRPC's health protocol, on the same port.
 
-use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::frame::{Broken, Messages, encode};
 use super::{COUNT, PAUSE, RECEIVED, SERVICE, STATUS, code};
 use crate::net::{listen::listen, serve};
-use crate::reply::{self, Body};
+use crate::reply::{self, Body, BodyError};
 
 /// Messages that wait for a slow reader.
 const MESSAGES_WAITING: usize = 4;
@@ -110,7 +109,7 @@ enum Shape {
 /// One call in progress.
 struct Call {
     requests: Messages,
-    answers: Sender<Bytes>,
+    answers: Sender<Bytes, BodyError>,
     received: u64,
 }
 
@@ -240,14 +239,14 @@ fn refused(code: u32, words: &'static str) -> Response<Body> {
 
 /// An answer's body that notices when it is dropped before its end: that is how a cancelled stream shows.
 struct Watched {
-    inner: Channel<Bytes>,
+    inner: Channel<Bytes, BodyError>,
     what: String,
     streams: Arc<Streams>,
     ended: bool,
 }
 
 impl Watched {
-    fn new(inner: Channel<Bytes>, what: String, streams: Arc<Streams>) -> Watched {
+    fn new(inner: Channel<Bytes, BodyError>, what: String, streams: Arc<Streams>) -> Watched {
         streams.active.fetch_add(1, Ordering::Relaxed);
         Watched { inner, what, streams, ended: false }
     }
@@ -255,9 +254,9 @@ impl Watched {
 
 impl HttpBody for Watched {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let polled = Pin::new(&mut self.inner).poll_frame(cx);
         match &polled {
             Poll::Ready(Some(Ok(frame))) => self.ended |= frame.is_trailers(),

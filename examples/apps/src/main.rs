@@ -17,6 +17,7 @@ mod net;
 mod reply;
 mod tcp_echo;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -65,7 +66,7 @@ enum App {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::parse_from(with_subcommand(std::env::args_os().collect()));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
@@ -75,6 +76,21 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => failed(&error),
     }
+}
+
+/// Puts `tcp-echo` before a list of ports (`9000,9001 hello`).
+///
+/// A pod's `args` replace everything in an image's command but the program, and Istio's tcp-echo sample is started
+/// with these arguments alone.
+fn with_subcommand(mut words: Vec<OsString>) -> Vec<OsString> {
+    let ports = |word: &OsString| {
+        let text = word.to_str().unwrap_or_default();
+        text.split(',').all(|port| port.parse::<u16>().is_ok())
+    };
+    if words.get(1).is_some_and(ports) {
+        words.insert(1, "tcp-echo".into());
+    }
+    words
 }
 
 async fn run(app: App) -> anyhow::Result<ExitCode> {
@@ -118,10 +134,17 @@ fn failed(error: &anyhow::Error) -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use clap::{CommandFactory, Parser};
 
     #[test]
     fn every_subcommand_is_well_formed() {
         super::Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_arguments_of_the_published_tcp_echo_are_understood() {
+        let words = ["example-apps", "9000,9001,9002", "hello"].map(Into::into).to_vec();
+        let cli = super::Cli::parse_from(super::with_subcommand(words));
+        assert!(matches!(cli.app, super::App::TcpEcho(_)));
     }
 }

@@ -127,3 +127,48 @@ pub(crate) fn name_servers(resolv_conf: &str) -> Vec<IpAddr> {
     }
     servers
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ports(text: &str) -> Result<Vec<u16>, String> {
+        text.parse::<List<u16>>().map(|list| list.0)
+    }
+
+    #[test]
+    fn lists_are_parsed_completely_or_refused() {
+        assert_eq!(ports(""), Ok(vec![]));
+        assert_eq!(ports("80, 443,80"), Ok(vec![80, 443]));
+        for bad in [",", "80,", "0", "65536", "+80", "80\n", "http", "*", "80;443", "80 443"] {
+            assert!(ports(bad).is_err(), "{bad:?}");
+        }
+        let ranges: List<IpNet> = "10.1.2.3/8,1.1.1.1,fd00::1/64".parse().expect("ranges");
+        assert_eq!(
+            ranges.0.iter().map(IpNet::to_string).collect::<Vec<_>>(),
+            ["10.0.0.0/8", "1.1.1.1/32", "fd00::/64"]
+        );
+        assert!("10.0.0.0/33".parse::<List<IpNet>>().is_err());
+        assert_eq!("*".parse::<Which<u16>>(), Ok(Which::All));
+        assert_eq!("".parse::<Which<u16>>(), Ok(Which::Listed(List(vec![]))));
+        let many: Vec<String> = (1..=1025).map(|port| port.to_string()).collect();
+        assert!(ports(&many.join(",")).is_err());
+    }
+
+    #[test]
+    fn interfaces_are_names_and_not_options() {
+        for good in ["eth0", "net+", "br-lan.5", "veth1@if2"] {
+            assert!(Interface::parse(good).is_ok(), "{good}");
+        }
+        for bad in ["", "+", "-j", "eth0 -j ACCEPT", "eth0\n-A", "a234567890123456", "et+h0"] {
+            assert!(Interface::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn name_servers_are_read_as_the_resolver_reads_them() {
+        let text = "search shop.svc\nnameserver 10.96.0.10\n nameserver\tfd00::a \nnameserver 10.96.0.10\n#nameserver 1.1.1.1\nnameserver fe80::1%eth0\nnameserver\n";
+        let found: Vec<String> = name_servers(text).iter().map(IpAddr::to_string).collect();
+        assert_eq!(found, ["10.96.0.10", "fd00::a"]);
+    }
+}

@@ -107,3 +107,27 @@ fn excerpt(stderr: &str) -> String {
     }
     if text.is_empty() { "no message".to_owned() } else { text }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_program_says_becomes_something_to_do() {
+        let of = |stderr| Error::of_program("iptables-nft-restore", stderr);
+        let denied = "Could not fetch rule set generation id: Permission denied (you must be root)";
+        assert!(matches!(of(denied), Error::NotPermitted { .. }));
+        let owner = "Warning: Extension owner revision 0 not supported, missing kernel module?\niptables-restore: line 9 failed";
+        let Error::Kernel { hint, .. } = of(owner) else { panic!("a matter of the kernel") };
+        assert!(hint.contains("xt_owner"));
+        assert!(matches!(of("iptables-restore: No chain/target/match by that name."), Error::Kernel { hint: "", .. }));
+        let table = "iptables-legacy-restore: unable to initialize table 'nat'\ncan't initialize iptables table `nat': Table does not exist (do you need to insmod?)";
+        assert!(matches!(of(table), Error::Kernel { .. }));
+        let Error::ProgramFailed { complaint, .. } = of("line 3: \u{1b}[31mbroken\n\n  twice ") else {
+            panic!("other")
+        };
+        assert_eq!(complaint, "line 3: [31mbroken; twice");
+        let long = "é".repeat(5000);
+        assert!(of(&long).to_string().len() < 2100);
+    }
+}

@@ -160,7 +160,7 @@ fn dns_redirects(table: &mut Table, servers: &[IpAddr]) {
 }
 
 /// The proxy's own questions and the application's go from and to the same addresses and ports; two zones keep
-/// connection tracking from taking one for the other.
+/// connection tracking from taking one for the other. The first rule that gives a packet a zone decides.
 fn raw(config: &Config, family: Family, servers: &[IpAddr]) -> Table {
     debug_assert!(servers.iter().all(|server| Family::of(server) == family));
     let mut table = Table::new("raw", &[INBOUND, OUTPUT_DNS]);
@@ -168,10 +168,6 @@ fn raw(config: &Config, family: Family, servers: &[IpAddr]) -> Table {
     for owner in &owners {
         table.rule(OUTPUT_DNS, format!("-p udp -m udp --dport 53 -m owner {owner} -j CT --zone 1"));
         table.rule(OUTPUT_DNS, format!("-p udp -m udp --sport {DNS_PORT} -m owner {owner} -j CT --zone 2"));
-    }
-    // CT is not terminal: without these the proxy's own questions would be put into zone 2 by what follows.
-    for owner in &owners {
-        table.rule(OUTPUT_DNS, format!("-m owner {owner} -j RETURN"));
     }
     for server in servers {
         let server = IpNet::from(*server);
@@ -277,4 +273,4 @@ impl Ruleset {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

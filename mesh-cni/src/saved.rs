@@ -107,3 +107,26 @@ fn meaning(words: &str) -> Vec<String> {
     options.sort_unstable();
     options
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_are_compared_by_meaning() {
+        assert!(same("-p tcp -m tcp --dport 80 -j RETURN", "-p tcp --dport 80 -j RETURN"));
+        assert!(same("-m owner ! --uid-owner 1 -o lo -j RETURN", "-o lo -m owner ! --uid-owner 1 -j RETURN"));
+        assert!(!same("-m owner ! --uid-owner 1 -j RETURN", "-m owner --uid-owner 1 -j RETURN"));
+        assert!(!same("! -o lo -d ::1/128 -j RETURN", "-o lo ! -d ::1/128 -j RETURN"));
+        assert!(!same("-p tcp -j A", "-p tcp -j B"));
+        assert!(!same("-p tcp -j A", "-p tcp"));
+    }
+
+    #[test]
+    fn output_that_is_no_ruleset_is_nobodys() {
+        assert_eq!(parse(""), Saved::new());
+        assert_eq!(parse("# Warning: tables present\n-A MESH_OUTPUT -j X\n:MESH_OUTPUT - [0:0]\n"), Saved::new());
+        let odd = parse("*nat\n-A\n-A MESH_OUTPUT\n:\n-A OUTPUT -j\n-A OUTPUT\nCOMMIT\n");
+        assert!(odd["nat"].is_clean());
+    }
+}

@@ -1,8 +1,8 @@
 //! A sandbox for tests: `meshctl` as a person calls it, plus looks into the pods' namespaces.
 
-use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -88,7 +88,7 @@ pub fn programs() -> Result<PathBuf> {
 pub struct Sandbox {
     name: String,
     programs: PathBuf,
-    keep: Cell<bool>,
+    keep: AtomicBool,
 }
 
 impl Sandbox {
@@ -105,7 +105,7 @@ impl Sandbox {
     /// # Errors
     /// What `meshctl sandbox up` said.
     pub fn up_named(directory: &str, name: &str, more: &[&str]) -> Result<Self> {
-        let sandbox = Self { name: name.to_owned(), programs: programs()?, keep: Cell::new(false) };
+        let sandbox = Self { name: name.to_owned(), programs: programs()?, keep: AtomicBool::new(false) };
         let path = root().join(directory);
         let mut arguments = vec!["sandbox", "up", path.to_str().context("the path is text")?];
         arguments.extend(["--programs", sandbox.programs.to_str().context("the path is text")?]);
@@ -122,7 +122,7 @@ impl Sandbox {
 
     /// Leave it running at the end.
     pub fn keep(&self) {
-        self.keep.set(true);
+        self.keep.store(true, Ordering::Relaxed);
     }
 
     /// A command `meshctl … --name <this sandbox>`.
@@ -249,6 +249,33 @@ impl Sandbox {
         Ok(items.into_iter().find(|item| item.pointer("/metadata/name").and_then(Value::as_str) == Some(name)))
     }
 
+    /// The processes in the network namespace of a pod (`namespace/name`, a prefix is enough) whose command line
+    /// contains `command`, as the machine numbers them.
+    ///
+    /// # Errors
+    /// Where the pod is not there.
+    pub fn processes(&self, pod: &str, command: &str) -> Result<Vec<i32>> {
+        let status = self.meshctl(&["sandbox", "status", "-o", "json"])?.ok()?.json()?;
+        let path = |p: &Value| {
+            format!("{}/{}", p["namespace"].as_str().unwrap_or_default(), p["name"].as_str().unwrap_or_default())
+        };
+        let pods = status["pods"].as_array().context("pods in status")?;
+        let found = pods.iter().find(|p| path(p).starts_with(pod));
+        let init = found.and_then(|p| p["pid"].as_i64()).with_context(|| format!("{pod} has no process"))?.to_string();
+        let said = output(Command::new("pgrep").args(["--ns", &init, "--nslist", "net", "-f", command]))?;
+        Ok(said.stdout.lines().filter_map(|line| line.trim().parse().ok()).collect())
+    }
+
+    /// The network namespace of the switch that all pods hang on.
+    ///
+    /// # Errors
+    /// Where the sandbox is not up.
+    pub fn switch(&self) -> Result<PathBuf> {
+        let status = self.meshctl(&["sandbox", "status", "-o", "json"])?.ok()?.json()?;
+        let pid = status.pointer("/network/pid").and_then(Value::as_u64).context("the switch's process in status")?;
+        Ok(Path::new("/proc").join(pid.to_string()).join("ns/net"))
+    }
+
     /// Shows what a person would look at first after a failure.
     pub fn explain(&self) {
         for arguments in [&["sandbox", "status"][..], &["proxy-status"]] {
@@ -261,7 +288,7 @@ impl Sandbox {
 
 impl Drop for Sandbox {
     fn drop(&mut self) {
-        if self.keep.get() {
+        if self.keep.load(Ordering::Relaxed) {
             return;
         }
         match self.meshctl(&["sandbox", "down"]) {
@@ -325,6 +352,23 @@ pub fn sum_of(exposition: &str, name: &str, labels: &[&str]) -> f64 {
             && labels.iter().all(|l| line.contains(l))
     };
     exposition.lines().filter(of_metric).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+}
+
+/// Ends processes at once, as `kill -9` does; those that are already gone are as good.
+pub fn kill(pids: &[i32]) {
+    for pid in pids {
+        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(*pid), nix::sys::signal::Signal::SIGKILL);
+    }
+}
+
+/// The most memory that a process has had, in KiB.
+///
+/// # Errors
+/// Where the process is gone.
+pub fn peak_memory_kib(pid: i32) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("VmHWM")?;
+    Ok(line.trim().trim_end_matches(" kB").parse()?)
 }
 
 /// Waits until every pod of a namespace is ready and none is ending.

@@ -1,7 +1,6 @@
 //! Bookinfo behind the mesh: encrypted, routed, refused, and explained.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -90,7 +89,7 @@ fn the_page(sandbox: &Sandbox) -> Result<()> {
 
 fn only_tls(sandbox: &Sandbox) -> Result<()> {
     sandbox.with(STRICT, || {
-        let capture = Capture::start(&switch(sandbox)?, "tcp port 9080")?;
+        let capture = Capture::start(&sandbox.switch()?, "tcp port 9080")?;
         let marker = "a-marker-that-nobody-else-sends";
         let header = format!("x-marker: {marker}");
         let words = ["example-apps", "load", REVIEWS, "-n", "50", "-H", &header, "--no-keepalive"];
@@ -102,12 +101,6 @@ fn only_tls(sandbox: &Sandbox) -> Result<()> {
         ensure!(packets.count("HTTP/1.1 200") == 0, "an answer crossed the wire in plaintext");
         Ok(())
     })
-}
-
-fn switch(sandbox: &Sandbox) -> Result<std::path::PathBuf> {
-    let status = sandbox.meshctl(&["sandbox", "status", "-o", "json"])?.ok()?.json()?;
-    let pid = status.pointer("/network/pid").and_then(Value::as_u64).context("the switch's process in status")?;
-    Ok(Path::new("/proc").join(pid.to_string()).join("ns/net"))
 }
 
 fn outside_refused(sandbox: &Sandbox) -> Result<()> {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use e2e::capture::Capture;
-use e2e::sandbox::{output, sum_of};
+use e2e::sandbox::{kill, sum_of};
 use e2e::{Sandbox, Scenario, until};
 use serde_json::Value;
 
@@ -28,43 +28,13 @@ fn fetch(sandbox: &Sandbox, pod: &str, url: &str) -> Result<Value> {
     sandbox.exec(pod, &["example-apps", "fetch", url, "--timeout-ms", "8000", "--any-status"])?.json()
 }
 
-/// The processes of `program` in the pods of this sandbox.
-fn processes(sandbox: &Sandbox, pod: &str, program: &str) -> Result<Vec<i32>> {
-    let status = sandbox.meshctl(&["sandbox", "status", "-o", "json"])?.ok()?.json()?;
-    let pods = status["pods"].as_array().context("pods in status")?;
-    let matches = |p: &&Value| {
-        let path =
-            format!("{}/{}", p["namespace"].as_str().unwrap_or_default(), p["name"].as_str().unwrap_or_default());
-        path.starts_with(pod)
-    };
-    let init =
-        pods.iter().find(matches).and_then(|p| p["pid"].as_i64()).with_context(|| format!("{pod} has no pid"))?;
-    // All processes below the pod's first one whose program has that name.
-    let said = output(std::process::Command::new("pgrep").args([
-        "--ns",
-        &init.to_string(),
-        "--nslist",
-        "net",
-        "-f",
-        program,
-    ]))?;
-    Ok(said.stdout.lines().filter_map(|line| line.trim().parse().ok()).collect())
-}
-
-fn kill(pids: &[i32]) {
-    for pid in pids {
-        // Already gone is as good.
-        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(*pid), nix::sys::signal::Signal::SIGKILL);
-    }
-}
-
 /// Keeps mesh-control dead (the sandbox restarts it, as a kubelet would) while `act` runs.
 fn without_control<T>(sandbox: &Sandbox, act: impl FnOnce() -> Result<T>) -> Result<T> {
     let stop = std::sync::atomic::AtomicBool::new(false);
     let outcome = std::thread::scope(|scope| {
         scope.spawn(|| {
             while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-                if let Ok(pids) = processes(sandbox, "mesh-system/mesh-control", "mesh-control --") {
+                if let Ok(pids) = sandbox.processes("mesh-system/mesh-control", "mesh-control --") {
                     kill(&pids);
                 }
                 e2e::wait::pause(Duration::from_millis(100));
@@ -105,11 +75,11 @@ fn outage(sandbox: &Sandbox) -> Result<()> {
         ];
         let running = sandbox.spawn(CLIENT, &load)?;
         let begin = Instant::now();
-        let before = processes(sandbox, &bystander.path(), "mesh-proxy sidecar")?;
+        let before = sandbox.processes(&bystander.path(), "mesh-proxy sidecar")?;
         ensure!(!before.is_empty(), "the bystander has a proxy");
         kill(&before);
         until("the restarted proxy serves with its last configuration", Duration::from_secs(30), || {
-            let now = processes(sandbox, &bystander.path(), "mesh-proxy sidecar")?;
+            let now = sandbox.processes(&bystander.path(), "mesh-proxy sidecar")?;
             ensure!(!now.is_empty() && now != before, "a new process runs");
             Ok((fetch(sandbox, &bystander.path(), "http://echo:8080/")?["status"] == 200).then_some(()))
         })?;
@@ -124,12 +94,9 @@ fn outage(sandbox: &Sandbox) -> Result<()> {
 
 fn unknown(sandbox: &Sandbox) -> Result<()> {
     let other = sandbox.pod("echo", "grpc-echo-v1")?;
-    let status = sandbox.meshctl(&["sandbox", "status", "-o", "json"])?.ok()?.json()?;
-    let pid = status.pointer("/network/pid").and_then(Value::as_u64).context("the switch's process")?;
     ensure!(fetch(sandbox, CLIENT, "http://echo:8080/")?["status"] == 200, "known before");
     without_control(sandbox, || {
-        let namespace = std::path::Path::new("/proc").join(pid.to_string()).join("ns/net");
-        let capture = Capture::start(&namespace, "tcp port 7070")?;
+        let capture = Capture::start(&sandbox.switch()?, "tcp port 7070")?;
         let begin = Instant::now();
         let said = fetch(sandbox, CLIENT, &format!("http://{}:7070/never-used-before", other.address))?;
         println!("    refused after {:.1} s", begin.elapsed().as_secs_f32());

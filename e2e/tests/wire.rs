@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use e2e::sandbox::peak_memory_kib;
 use e2e::{Sandbox, Scenario, until};
 use serde_json::Value;
 
@@ -120,12 +121,6 @@ data:
     Ok(())
 }
 
-fn proxy_memory_peak(sandbox: &Sandbox, pod: &str) -> Result<u64> {
-    let text = sandbox.get_inside(pod, "http://127.0.0.1:15090/stats/prometheus")?.ok()?.json()?;
-    let body = text["body"].as_str().context("a body")?.to_owned();
-    Ok(e2e::sandbox::sum_of(&body, "mesh_process_peak_memory_kib", &[]) as u64)
-}
-
 fn bulk(sandbox: &Sandbox) -> Result<()> {
     for (protocol, address) in [("tcp", "bulk-server:9100"), ("http", "bulk-server:9101")] {
         let words = ["example-apps", "bulk-client", protocol, address, "--bytes", "1G", "--direction", "down"];
@@ -146,7 +141,8 @@ fn bulk(sandbox: &Sandbox) -> Result<()> {
     ];
     sandbox.exec(CLIENT, &words)?.ok()?;
     for pod in [CLIENT.to_owned(), sandbox.pod("echo", "bulk-server-v1")?.path()] {
-        let peak = proxy_memory_peak(sandbox, &pod)?;
+        let proxy = sandbox.processes(&pod, "mesh-proxy sidecar")?;
+        let peak = peak_memory_kib(*proxy.first().context("the pod has a proxy")?)?;
         println!("    the proxy of {pod} used {} MiB at most", peak / 1024);
         ensure!(peak > 0 && peak < PROXY_MEMORY_KIB_MAX, "the proxy of {pod} grew to {peak} KiB");
     }

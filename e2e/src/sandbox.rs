@@ -235,8 +235,8 @@ impl Sandbox {
     /// # Errors
     /// Where the proxy does not answer.
     pub fn proxy_metric(&self, pod: &str, name: &str, labels: &[&str]) -> Result<f64> {
-        let text = self.get_inside(pod, "http://127.0.0.1:15090/stats/prometheus")?.ok()?.stdout;
-        Ok(sum_of(&text, name, labels))
+        let said = self.get_inside(pod, "http://127.0.0.1:15090/stats/prometheus")?.ok()?.json()?;
+        Ok(sum_of(said["body"].as_str().context("a body")?, name, labels))
     }
 
     /// Problems of an object, as `meshctl sandbox status -o json` or the control plane shows them.

@@ -1,0 +1,2 @@
+//! The table of traps 5.1.
+use super::*;

@@ -38,7 +38,7 @@ const READINESS_FAILURES: &str = "readiness.status.sidecar.istio.io/failureThres
 /// Annotations under Istio's prefixes that are either acted on elsewhere or only informative.
 const KNOWN_ELSEWHERE: [&str; 4] =
     [crate::names::POD_INJECT, crate::names::STATUS_ANNOTATION, crate::prometheus::MERGE_METRICS, "istio.io/rev"];
-const OURS: [&str; 17] = [
+pub(crate) const OURS: [&str; 17] = [
     INTERCEPTION_MODE,
     LOG_LEVEL,
     REWRITE_PROBES,

@@ -79,3 +79,6 @@ fn inject_into(
     *pod = injected.pod;
     Ok(true)
 }
+
+#[cfg(test)]
+mod tests;

@@ -147,4 +147,17 @@ mod tests {
         let cli = super::Cli::parse_from(super::with_subcommand(words));
         assert!(matches!(cli.app, super::App::TcpEcho(_)));
     }
+
+    #[test]
+    fn every_command_of_the_image_lists_is_one_of_ours() {
+        let lists = concat!(include_str!("../../bookinfo/images.yaml"), include_str!("../../echo/images.yaml"));
+        let mut commands = 0;
+        for line in lists.lines().filter(|line| !line.trim_start().starts_with('#')) {
+            let Some((_, words)) = line.split_once('[') else { continue };
+            let words = words.trim_end_matches(']').split(',').map(|word| word.trim().trim_matches('"'));
+            super::Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{line}: {error}"));
+            commands += 1;
+        }
+        assert!(commands > 20, "the lists are written in another way: {commands}");
+    }
 }

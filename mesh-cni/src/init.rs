@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::config::Config;
 use crate::error::Error;
-use crate::loopback;
+use crate::loopback::{self, Ipv6};
 use crate::plan::{differences, plan};
 use crate::programs::{Backend, Programs};
 use crate::rules::{Family, Ruleset, rules};
@@ -36,20 +36,37 @@ pub(crate) struct FamilyReport {
 /// that were changed by others are put right.
 pub(crate) fn apply(config: &Config, choice: Option<Backend>) -> Result<Report, Error> {
     let mut report = Report { changed: false, families: Vec::new(), notes: Vec::new() };
-    for family in Family::ALL {
-        if family == Family::V6 && !loopback::has_ipv6() {
-            report.notes.push("IPv6 is off in this network namespace: no rules for it".into());
-            continue;
-        }
-        let done = apply_family(&rules(config, family), family, choice, &mut report.notes)?;
-        report.changed |= done.changed;
-        report.families.push(done);
-        if family == Family::V6 && !loopback::is_present() {
-            loopback::add()?;
-            report.changed = true;
-        }
-    }
+    let done = apply_family(&rules(config, Family::V4), Family::V4, choice, &mut report.notes)?;
+    report.changed |= done.changed;
+    report.families.push(done);
+    apply_ipv6(config, choice, &mut report)?;
     Ok(report)
+}
+
+/// The rules for IPv6, and the address that the inbound proxy needs, where the namespace has IPv6.
+fn apply_ipv6(config: &Config, choice: Option<Backend>, report: &mut Report) -> Result<(), Error> {
+    let ipv6 = loopback::ipv6();
+    if ipv6 == Ipv6::Off {
+        report.notes.push("IPv6 is off in this network namespace: no rules for it".into());
+        return Ok(());
+    }
+    match apply_family(&rules(config, Family::V6), Family::V6, choice, &mut report.notes) {
+        Ok(done) => {
+            report.changed |= done.changed;
+            report.families.push(done);
+        }
+        // On a node without IPv6 rules, a pod whose IPv6 reaches nobody loses nothing.
+        Err(error @ (Error::ProgramMissing { .. } | Error::Kernel { .. })) if ipv6 == Ipv6::Local => {
+            report.notes.push(format!("no rules for IPv6, which has no address beyond the link here: {error}"));
+            return Ok(());
+        }
+        Err(error) => return Err(error),
+    }
+    if !loopback::is_present() {
+        loopback::add()?;
+        report.changed = true;
+    }
+    Ok(())
 }
 
 /// Removes our chains and the rules that lead into them, from both backends and all tables, and nothing else.

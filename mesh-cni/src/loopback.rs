@@ -33,9 +33,34 @@ const RT_SCOPE_HOST: u8 = 254;
 /// Bytes of the header before every message and reply.
 const HEADER_BYTES: usize = 16;
 
-/// Whether this network namespace has IPv6 at all (an address, `::1` on lo included).
-pub(crate) fn has_ipv6() -> bool {
-    addresses().is_some_and(|list| !list.trim().is_empty())
+/// How much IPv6 a network namespace has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ipv6 {
+    /// None: no address, not even `::1`.
+    Off,
+    /// Addresses that reach nobody beyond the link.
+    Local,
+    /// An address of a wider scope.
+    Routed,
+}
+
+/// How much IPv6 this network namespace has.
+pub(crate) fn ipv6() -> Ipv6 {
+    read_ipv6(&addresses().unwrap_or_default())
+}
+
+/// Reads the kernel's list: address, index, prefix length, scope, flags, interface.
+fn read_ipv6(list: &str) -> Ipv6 {
+    let mut found = Ipv6::Off;
+    for line in list.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let &[_, _, _, scope, _, interface] = words.as_slice() else { continue };
+        match (scope, interface) {
+            ("00", interface) if interface != "lo" => return Ipv6::Routed,
+            _ => found = Ipv6::Local,
+        }
+    }
+    found
 }
 
 /// Whether [`PASSTHROUGH`] is there.
@@ -93,5 +118,37 @@ fn answer(reply: &[u8]) -> io::Result<()> {
         (Some(NLMSG_ERROR), Some(0)) => Ok(()),
         (Some(NLMSG_ERROR), Some(code)) => Err(io::Error::from_raw_os_error(code.saturating_neg())),
         _ => Err(strange()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_ipv6_there_is_is_read_from_the_kernels_list() {
+        let own = "00000000000000000000000000000001 01 80 10 80       lo\n";
+        let passthrough = "00000000000000000000000000000006 01 80 00 82       lo\n";
+        let link = "fe80000000000000a00000fffe000001 02 40 20 80     eth0\n";
+        let wide = "fd000077000000000000000000000002 02 40 00 82     eth0\n";
+        assert_eq!(read_ipv6(""), Ipv6::Off);
+        assert_eq!(read_ipv6(&[own, passthrough, link].concat()), Ipv6::Local);
+        assert_eq!(read_ipv6(&[own, wide].concat()), Ipv6::Routed);
+    }
+
+    #[test]
+    fn the_kernels_answer_is_an_error_number() {
+        let reply = |kind: u16, code: i32| {
+            let mut bytes = vec![0; HEADER_BYTES];
+            bytes[4..6].copy_from_slice(&kind.to_ne_bytes());
+            bytes.extend(code.to_ne_bytes());
+            bytes
+        };
+        assert!(answer(&reply(NLMSG_ERROR, 0)).is_ok());
+        let denied = answer(&reply(NLMSG_ERROR, -1)).expect_err("EPERM");
+        assert_eq!(denied.kind(), io::ErrorKind::PermissionDenied);
+        assert!(answer(&reply(20, 0)).is_err());
+        assert!(answer(&[]).is_err() && answer(&[0; 17]).is_err());
+        assert_eq!(request(1).len(), HEADER_BYTES + 8 + 2 * 20);
     }
 }

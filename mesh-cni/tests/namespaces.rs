@@ -36,15 +36,15 @@ fn drift_is_put_right() {
         for backend in BACKENDS {
             pod.init(&["--backend", backend]);
             let rules = pod.rules(backend);
-            sh(&format!("iptables-{backend} -t nat -F MESH_REDIRECT"));
-            sh(&format!("iptables-{backend} -t nat -I OUTPUT 1 -p tcp -d 192.0.2.1 -j ACCEPT"));
-            sh(&format!("ip6tables-{backend} -t nat -D PREROUTING -p tcp -j MESH_INBOUND"));
+            sh(&format!("iptables-{backend} -w -t nat -F MESH_REDIRECT"));
+            sh(&format!("iptables-{backend} -w -t nat -I OUTPUT 1 -p tcp -d 192.0.2.1 -j ACCEPT"));
+            sh(&format!("ip6tables-{backend} -w -t nat -D PREROUTING -p tcp -j MESH_INBOUND"));
             assert!(pod.init(&["--backend", backend, "-o", "json"]).contains("\"changed\":true"));
             let now = pod.rules(backend);
             assert_eq!(now.replace("-A OUTPUT -d 192.0.2.1/32 -p tcp -j ACCEPT\n", ""), rules);
             let (ours, theirs) = (now.find("-A OUTPUT -j MESH_OUTPUT"), now.find("-A OUTPUT -d 192.0.2.1/32"));
             assert!(ours < theirs, "the mesh's rule comes first again: {now}");
-            sh(&format!("iptables-{backend} -t nat -D OUTPUT -p tcp -d 192.0.2.1 -j ACCEPT"));
+            sh(&format!("iptables-{backend} -w -t nat -D OUTPUT -p tcp -d 192.0.2.1 -j ACCEPT"));
             pod.init(&["--clean-up"]);
         }
     });
@@ -54,10 +54,10 @@ fn drift_is_put_right() {
 fn clean_up_leaves_what_was_there() {
     in_pod(|pod| {
         for backend in BACKENDS {
-            sh(&format!("iptables-{backend} -t nat -N OTHER"));
-            sh(&format!("iptables-{backend} -t nat -A OUTPUT -p tcp -d 10.96.0.1 --dport 80 -j OTHER"));
-            sh(&format!("iptables-{backend} -t nat -A OTHER -p tcp -j DNAT --to-destination 10.0.0.5:8080"));
-            sh(&format!("ip6tables-{backend} -t nat -A POSTROUTING -s fd00::7 -j MASQUERADE"));
+            sh(&format!("iptables-{backend} -w -t nat -N OTHER"));
+            sh(&format!("iptables-{backend} -w -t nat -A OUTPUT -p tcp -d 10.96.0.1 --dport 80 -j OTHER"));
+            sh(&format!("iptables-{backend} -w -t nat -A OTHER -p tcp -j DNAT --to-destination 10.0.0.5:8080"));
+            sh(&format!("ip6tables-{backend} -w -t nat -A POSTROUTING -s fd00::7 -j MASQUERADE"));
             let before = pod.rules(backend);
             // Without being told: the backend in use is the one with rules.
             let report = pod.init(&["-o", "json", "--exclude-outbound-ports", "25"]);
@@ -66,7 +66,7 @@ fn clean_up_leaves_what_was_there() {
             assert!(pod.init(&["--clean-up"]).contains("removed"));
             assert_eq!(pod.rules(backend), before);
             assert!(pod.init(&["--clean-up"]).contains("there were no redirect rules"));
-            sh(&format!("iptables-{backend} -t nat -F; iptables-{backend} -t nat -X; ip6tables-{backend} -t nat -F"));
+            sh(&format!("iptables-{backend} -w -t nat -F; iptables-{backend} -w -t nat -X; ip6tables-{backend} -w -t nat -F"));
         }
     });
 }
@@ -131,6 +131,29 @@ fn a_read_only_root_file_system_is_enough() {
         );
         sh(&format!("unshare -m sh -c '{script}'"));
         assert!(pod.rules("legacy").contains("MESH_OUTPUT"));
+    });
+}
+
+#[test]
+fn without_the_programs_for_ipv6_only_a_pod_with_ipv6_addresses_fails() {
+    in_pod(|pod| {
+        let bin = tempfile::tempdir().expect("a directory");
+        for program in ["iptables-nft-save", "iptables-nft-restore"] {
+            let real = sh(&format!("command -v {program}"));
+            std::os::unix::fs::symlink(real.trim(), bin.path().join(program)).expect("a link");
+        }
+        let (code, text) = pod.try_init(&[], |command| {
+            command.env("PATH", bin.path());
+        });
+        assert_eq!(code, 0, "{text}");
+        assert!(text.contains("note: no rules for IPv6"), "{text}");
+        sh(
+            "ip link add eth0 type veth peer name other && ip -6 addr add fd00::7/64 dev eth0 nodad && ip link set eth0 up",
+        );
+        let (code, text) = pod.try_init(&[], |command| {
+            command.env("PATH", bin.path());
+        });
+        assert_eq!(code, 4, "{text}");
     });
 }
 

@@ -8,7 +8,9 @@ use std::fmt::Write as _;
 use ipnet::IpNet;
 
 use crate::error::{Error, quote};
+use crate::names::PROXY_CONFIG;
 use crate::parts::Parts;
+use crate::proxy_config;
 use crate::quantity;
 use crate::settings::{Resources, Settings};
 
@@ -37,8 +39,9 @@ const READINESS_FAILURES: &str = "readiness.status.sidecar.istio.io/failureThres
 
 /// Annotations under Istio's prefixes that are either acted on elsewhere or only informative.
 const KNOWN_ELSEWHERE: [&str; 4] =
-    [crate::names::POD_INJECT, crate::names::STATUS_ANNOTATION, crate::prometheus::MERGE_METRICS, "istio.io/rev"];
-pub(crate) const OURS: [&str; 17] = [
+    [crate::names::SIDECAR_INJECT, crate::names::SIDECAR_STATUS, crate::prometheus::MERGE_METRICS, "istio.io/rev"];
+pub(crate) const OURS: [&str; 18] = [
+    PROXY_CONFIG,
     INTERCEPTION_MODE,
     LOG_LEVEL,
     REWRITE_PROBES,
@@ -85,6 +88,7 @@ pub(crate) struct Wishes {
     pub(crate) exclude_outbound_ports: Vec<u16>,
     pub(crate) exclude_interfaces: Vec<String>,
     pub(crate) log_level: String,
+    pub(crate) concurrency: Option<u64>,
     pub(crate) rewrite_probes: bool,
     pub(crate) resources: Resources,
     pub(crate) readiness: Readiness,
@@ -116,6 +120,10 @@ pub(crate) fn read(pod: &Parts, settings: &Settings, warnings: &mut Vec<String>)
         exclude_outbound_ports: list_or_none(EXCLUDE_OUTBOUND_PORTS, get(EXCLUDE_OUTBOUND_PORTS), port)?,
         exclude_interfaces: list_or_none(EXCLUDE_INTERFACES, get(EXCLUDE_INTERFACES), interface)?,
         log_level: log_level(get(LOG_LEVEL), settings)?,
+        concurrency: match get(PROXY_CONFIG) {
+            Some(text) => proxy_config::read(text, warnings)?.concurrency,
+            None => None,
+        },
         rewrite_probes: boolean(REWRITE_PROBES, get(REWRITE_PROBES), settings.rewrite_probes)?,
         resources: resources(&get, settings)?,
         readiness: Readiness {

@@ -43,9 +43,9 @@ pub(crate) fn init(facts: &Facts<'_>) -> Object {
         "--proxy-gid".into(),
         PROXY_UID.to_string(),
         "--outbound-port".into(),
-        OUTBOUND_PORT.to_string(),
+        port::OUTBOUND.to_string(),
         "--inbound-port".into(),
-        INBOUND_PORT.to_string(),
+        port::INBOUND.to_string(),
         "--include-inbound-ports".into(),
         wishes.include_inbound_ports.argument(),
         "--exclude-inbound-ports".into(),
@@ -89,7 +89,7 @@ pub(crate) fn proxy(facts: &Facts<'_>) -> Object {
         "args": ["sidecar"],
         "restartPolicy": "Always",
         "env": env(facts),
-        "ports": [{ "containerPort": METRICS_PORT, "name": "http-envoy-prom", "protocol": "TCP" }],
+        "ports": [{ "containerPort": port::METRICS, "name": "http-envoy-prom", "protocol": "TCP" }],
         "resources": resources(&wishes.resources),
         // Its output goes into the pod's events while the pod does not start.
         "startupProbe": {
@@ -99,7 +99,7 @@ pub(crate) fn proxy(facts: &Facts<'_>) -> Object {
             "failureThreshold": 600,
         },
         "readinessProbe": {
-            "httpGet": { "path": "/healthz/ready", "port": HEALTH_PORT },
+            "httpGet": { "path": "/healthz/ready", "port": port::HEALTH },
             "initialDelaySeconds": wishes.readiness.initial_delay,
             "periodSeconds": wishes.readiness.period,
             "timeoutSeconds": 3,
@@ -117,7 +117,7 @@ pub(crate) fn proxy(facts: &Facts<'_>) -> Object {
             "seccompProfile": { "type": "RuntimeDefault" },
         },
         "volumeMounts": [
-            { "name": DATA_VOLUME, "mountPath": "/var/lib/mesh" },
+            { "name": DATA_VOLUME, "mountPath": STATE_PATH },
             { "name": TOKEN_VOLUME, "mountPath": "/var/run/secrets/tokens", "readOnly": true },
             { "name": ROOT_CERT_VOLUME, "mountPath": "/var/run/secrets/mesh", "readOnly": true },
             { "name": PODINFO_VOLUME, "mountPath": "/etc/mesh/pod", "readOnly": true },
@@ -169,6 +169,9 @@ fn env(facts: &Facts<'_>) -> Vec<Value> {
         value("MESH_GRACE_PERIOD_SECONDS", &grace.to_string()),
         value("MESH_LOG_LEVEL", &wishes.log_level),
     ];
+    if let Some(workers) = wishes.concurrency {
+        list.push(value("MESH_CONCURRENCY", &workers.to_string()));
+    }
     if !facts.probers.is_empty() {
         list.push(value(APP_PROBERS, &Value::Object(facts.probers.clone()).to_string()));
     }

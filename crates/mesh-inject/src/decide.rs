@@ -63,7 +63,7 @@ pub enum Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Reason::Pod => write!(f, "the pod's label {POD_INJECT} or revision label"),
+            Reason::Pod => write!(f, "the pod's label {SIDECAR_INJECT} or revision label"),
             Reason::Namespace => write!(f, "the namespace's label"),
             Reason::Default => write!(f, "no label says anything"),
             Reason::OtherRevision(revision) => write!(f, "it belongs to revision {}", quote(revision)),
@@ -98,8 +98,8 @@ fn verdict(
     if pod.spec.get("hostNetwork") == Some(&Value::Bool(true)) {
         return Verdict::Skip(Reason::HostNetwork);
     }
-    let name = namespace_labels.get(NAMESPACE_NAME_LABEL).map(String::as_str);
-    let name = pod.metadata_string("namespace").or(name).unwrap_or("default");
+    let name = namespace_labels.get(NAMESPACE_NAME).map(String::as_str);
+    let name = pod.metadata_string("namespace").or(name).unwrap_or(DEFAULT_NAMESPACE);
     if SYSTEM_NAMESPACES.contains(&name) {
         return Verdict::Skip(Reason::SystemNamespace(name.to_owned()));
     }
@@ -154,10 +154,10 @@ enum Selection {
 
 impl Selection {
     fn of_namespace(labels: &BTreeMap<String, String>, settings: &Settings, warnings: &mut Vec<String>) -> Selection {
-        let ours = Selection::read(labels, INJECTION_LABEL, REVISION_LABEL, warnings);
+        let ours = Selection::read(labels, INJECTION, REVISION, warnings);
         match ours {
             Selection::Unset if settings.istio_labels => {
-                Selection::read(labels, ISTIO_INJECTION_LABEL, ISTIO_REVISION, warnings)
+                Selection::read(labels, ISTIO_INJECTION, ISTIO_REVISION, warnings)
             }
             ours => ours,
         }
@@ -186,14 +186,14 @@ impl Selection {
 
 /// The pod's own yes or no: the label, or else the older annotation, of which only the no counts.
 fn pod_wish(pod: &Parts, warnings: &mut Vec<String>) -> Option<bool> {
-    let label = pod.label(POD_INJECT);
-    match label.or_else(|| pod.annotation(POD_INJECT)) {
+    let label = pod.label(SIDECAR_INJECT);
+    match label.or_else(|| pod.annotation(SIDECAR_INJECT)) {
         Some("true") if label.is_some() => Some(true),
         Some("false") => Some(false),
         None | Some("" | "true") => None,
         Some(other) => {
             let other = quote(other);
-            warnings.push(format!("{POD_INJECT} is {other}: only true and false mean anything"));
+            warnings.push(format!("{SIDECAR_INJECT} is {other}: only true and false mean anything"));
             None
         }
     }
@@ -201,7 +201,7 @@ fn pod_wish(pod: &Parts, warnings: &mut Vec<String>) -> Option<bool> {
 
 fn pod_revision<'a>(pod: &'a Parts, settings: &Settings) -> Option<&'a str> {
     let istio = || if settings.istio_labels { pod.label(ISTIO_REVISION) } else { None };
-    pod.label(REVISION_LABEL).or_else(istio).filter(|revision| !revision.is_empty())
+    pod.label(REVISION).or_else(istio).filter(|revision| !revision.is_empty())
 }
 
 #[cfg(test)]

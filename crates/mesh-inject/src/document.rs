@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::decide::decide;
 use crate::error::Error;
-use crate::names::{INJECTION_LABEL, NAMESPACE_NAME_LABEL};
+use crate::names::{INJECTION, NAMESPACE_NAME};
 use crate::owner::Owner;
 use crate::pod::{Injected, inject_for};
 use crate::settings::Settings;
@@ -65,8 +65,8 @@ fn inject_into(
         let Some(template) = document.pointer_mut(path) else { return Ok(false) };
         (template, Some(Owner { api_version, kind, name }))
     };
-    let mut consent = BTreeMap::from([(INJECTION_LABEL.to_owned(), "enabled".to_owned())]);
-    consent.extend(namespace.clone().map(|name| (NAMESPACE_NAME_LABEL.to_owned(), name)));
+    let mut consent = BTreeMap::from([(INJECTION.to_owned(), "enabled".to_owned())]);
+    consent.extend(namespace.clone().map(|name| (NAMESPACE_NAME.to_owned(), name)));
     // Whoever calls this chose the injector; revisions are for webhooks to tell pods apart.
     let any_revision = Settings { revision: "default".into(), ..settings.clone() };
     let decision = decide(pod, &consent, &any_revision);

@@ -23,6 +23,7 @@ mod parts;
 mod pod;
 mod probes;
 mod prometheus;
+mod proxy_config;
 mod quantity;
 mod settings;
 mod undo;

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::names::POD_TEMPLATE_HASH;
 use crate::parts::Parts;
 
 /// The workload that a pod belongs to.
@@ -40,7 +41,7 @@ impl Owner {
     fn climb(self, pod: &Parts) -> Owner {
         match self.kind.as_str() {
             "ReplicaSet" => {
-                let hash = pod.label("pod-template-hash").unwrap_or_default();
+                let hash = pod.label(POD_TEMPLATE_HASH).unwrap_or_default();
                 let base = self.name.strip_suffix(hash).and_then(|name| name.strip_suffix('-'));
                 match base {
                     Some(name) if !hash.is_empty() && !name.is_empty() => {

@@ -63,7 +63,7 @@ pub(crate) fn inject_for(
 
     let facts = Facts {
         pod: &parts,
-        namespace: parts.metadata_string("namespace").or(namespace).unwrap_or("default"),
+        namespace: parts.metadata_string("namespace").or(namespace).unwrap_or(DEFAULT_NAMESPACE),
         owner: &owner,
         wishes: &wishes,
         probers: &probers,
@@ -125,7 +125,7 @@ fn report_dangers(pod: &Parts, warnings: &mut Vec<String>) {
         }
         let ports = container.get("ports").and_then(Value::as_array).into_iter().flatten();
         for port in ports.filter_map(|port| port.get("containerPort")?.as_u64()) {
-            if RESERVED_PORTS.iter().any(|reserved| u64::from(*reserved) == port) {
+            if port::PROXY.iter().any(|reserved| u64::from(*reserved) == port) {
                 warnings.push(format!("container {name} has port {port}, on which the proxy listens"));
             }
         }
@@ -135,12 +135,12 @@ fn report_dangers(pod: &Parts, warnings: &mut Vec<String>) {
 /// Labels and annotations by which others recognise the pod. What the author set stays.
 fn describe(pod: &mut Parts, owner: &Owner, settings: &Settings) {
     let first = |names: [&str; 3]| names.iter().find_map(|name| pod.label(name).filter(|text| !text.is_empty()));
-    let name = first([CANONICAL_NAME_LABEL, "app.kubernetes.io/name", "app"]).unwrap_or(&owner.name);
+    let name = first([CANONICAL_NAME, APP_NAME, APP]).unwrap_or(&owner.name);
     let name = label_value(name).to_owned();
-    let version = first([CANONICAL_REVISION_LABEL, "app.kubernetes.io/version", "version"]).unwrap_or("latest");
+    let version = first([CANONICAL_REVISION, APP_VERSION, VERSION]).unwrap_or("latest");
     let version = label_value(version).to_owned();
-    pod.labels.insert(TLS_MODE_LABEL.into(), "istio".into());
-    for (label, value) in [(CANONICAL_NAME_LABEL, name), (CANONICAL_REVISION_LABEL, version)] {
+    pod.labels.insert(TLS_MODE.into(), TLS_MODE_ISTIO.into());
+    for (label, value) in [(CANONICAL_NAME, name), (CANONICAL_REVISION, version)] {
         if !value.is_empty() {
             pod.labels.insert(label.into(), value.into());
         }
@@ -157,7 +157,7 @@ fn describe(pod: &mut Parts, owner: &Owner, settings: &Settings) {
         "imagePullSecrets": null,
         "revision": settings.revision,
     });
-    pod.annotations.insert(STATUS_ANNOTATION.into(), status.to_string().into());
+    pod.annotations.insert(SIDECAR_STATUS.into(), status.to_string().into());
     pod.annotations.insert(ISTIO_REVISION.into(), settings.revision.as_str().into());
 }
 

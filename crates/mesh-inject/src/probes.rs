@@ -6,7 +6,7 @@
 
 use serde_json::{Value, json};
 
-use crate::names::STATUS_PORT;
+use crate::names::port;
 use crate::parts::{Object, name_of};
 
 /// The three probes: field of the container, last segment of the path.
@@ -28,7 +28,7 @@ pub(crate) fn rewrite(container: &mut Object, probers: &mut Object, warnings: &m
                 for key in HANDLERS {
                     handler.remove(key);
                 }
-                handler.insert("httpGet".into(), json!({ "path": path, "port": STATUS_PORT }));
+                handler.insert("httpGet".into(), json!({ "path": path, "port": port::STATUS }));
                 probers.insert(path, prober);
             }
             Err(problem) => {
@@ -44,7 +44,7 @@ pub(crate) fn restore(container: &mut Object, probers: &Object) {
     for (_, path, handler) in handlers(container, &name) {
         let rewritten = handler.get("httpGet").is_some_and(|get| {
             get.get("path").and_then(Value::as_str) == Some(&path)
-                && get.get("port").and_then(Value::as_u64) == Some(u64::from(STATUS_PORT))
+                && get.get("port").and_then(Value::as_u64) == Some(u64::from(port::STATUS))
         });
         let Some(prober) = probers.get(&path).filter(|_| rewritten) else { continue };
         handler.remove("httpGet");

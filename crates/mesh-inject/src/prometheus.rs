@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::annotations;
 use crate::error::{Error, quote};
-use crate::names::{RESERVED_PORTS, STATUS_PORT};
+use crate::names::port;
 use crate::parts::{Object, Parts};
 use crate::settings::Settings;
 
@@ -33,7 +33,7 @@ pub(crate) fn merge(pod: &mut Parts, settings: &Settings, warnings: &mut Vec<Str
     }
     if let Some(text) = pod.annotation(PORT) {
         match text.parse::<u16>() {
-            Ok(port) if RESERVED_PORTS.contains(&port) => return Err(Error::MetricsPort { port }),
+            Ok(port) if port::PROXY.contains(&port) => return Err(Error::MetricsPort { port }),
             Ok(port) if port != 0 => {}
             _ => {
                 let text = quote(text);
@@ -44,7 +44,7 @@ pub(crate) fn merge(pod: &mut Parts, settings: &Settings, warnings: &mut Vec<Str
     }
     let target = target(pod);
     pod.annotations.insert(SCRAPE.into(), "true".into());
-    pod.annotations.insert(PORT.into(), STATUS_PORT.to_string().into());
+    pod.annotations.insert(PORT.into(), port::STATUS.to_string().into());
     pod.annotations.insert(PATH.into(), "/stats/prometheus".into());
     Ok(target)
 }
@@ -60,7 +60,7 @@ fn target(pod: &Parts) -> Option<Value> {
 
 /// Takes [`merge`] back, given what it returned at the time.
 pub(crate) fn restore(pod: &mut Parts, target: Option<&Value>) {
-    if pod.annotation(PORT) != Some(&STATUS_PORT.to_string()) {
+    if pod.annotation(PORT) != Some(&port::STATUS.to_string()) {
         return;
     }
     let target = target.cloned().unwrap_or_else(|| json!({}));

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::names::*;
+
 /// Settings of injection for the whole mesh. [`Settings::default`] is what `meshctl install` begins with.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -65,12 +67,12 @@ impl Default for Settings {
             proxy_image: format!("mesh-proxy:{version}"),
             init_image: format!("mesh-cni:{version}"),
             image_pull_policy: None,
-            root_namespace: "mesh-system".into(),
-            control_address: "mesh-control.mesh-system.svc.cluster.local:15012".into(),
+            root_namespace: MESH_NAMESPACE.into(),
+            control_address: format!("{MESH_CONTROL}.{MESH_NAMESPACE}.svc.{CLUSTER_DOMAIN}:{}", port::CONTROL),
             control_identity: None,
-            trust_domain: "cluster.local".into(),
-            cluster_domain: "cluster.local".into(),
-            cluster_id: "Kubernetes".into(),
+            trust_domain: TRUST_DOMAIN.into(),
+            cluster_domain: CLUSTER_DOMAIN.into(),
+            cluster_id: CLUSTER_ID.into(),
             mesh_id: None,
             revision: "default".into(),
             istio_labels: true,
@@ -94,7 +96,7 @@ impl Settings {
     pub fn control_identity(&self) -> String {
         self.control_identity
             .clone()
-            .unwrap_or_else(|| format!("spiffe://{}/ns/{}/sa/mesh-control", self.trust_domain, self.root_namespace))
+            .unwrap_or_else(|| format!("spiffe://{}/ns/{}/sa/{MESH_CONTROL}", self.trust_domain, self.root_namespace))
     }
 
     /// The name of the mesh.

@@ -191,9 +191,9 @@ fn values_that_mean_nothing_are_reported() {
 fn of_the_annotation_only_the_no_counts_and_the_label_before_it() {
     let enabled = BTreeMap::from([("mesh-injection".to_owned(), "enabled".to_owned())]);
     let pod = |annotation: &str, label: Option<&str>| {
-        let mut pod = json!({ "metadata": { "annotations": { POD_INJECT: annotation } }, "spec": {} });
+        let mut pod = json!({ "metadata": { "annotations": { SIDECAR_INJECT: annotation } }, "spec": {} });
         if let Some(label) = label {
-            pod["metadata"]["labels"] = json!({ POD_INJECT: label });
+            pod["metadata"]["labels"] = json!({ SIDECAR_INJECT: label });
         }
         pod
     };
@@ -210,7 +210,7 @@ fn some_pods_are_never_injected() {
         let labels = [("mesh-injection", "enabled"), ("kubernetes.io/metadata.name", name)];
         BTreeMap::from(labels.map(|(name, value)| (name.to_owned(), value.to_owned())))
     };
-    let pod = |spec: Value| json!({ "metadata": { "labels": { POD_INJECT: "true" } }, "spec": spec });
+    let pod = |spec: Value| json!({ "metadata": { "labels": { SIDECAR_INJECT: "true" } }, "spec": spec });
     let settings = Settings::default();
     let verdict = |spec: Value, namespace: &str| decide(&pod(spec), &enabled(namespace), &settings).verdict;
     assert_eq!(verdict(json!({ "hostNetwork": true }), "shop"), Verdict::Skip(Reason::HostNetwork));
@@ -230,5 +230,8 @@ fn the_control_plane_does_not_wait_for_itself() {
     let settings = Settings { namespaces_by_default: true, ..Settings::default() };
     let decision = decide(&pod(json!({})), &labels, &settings);
     assert_eq!(decision.verdict, Verdict::Skip(Reason::SystemNamespace("mesh-system".into())));
-    assert!(decide(&pod(json!({ POD_INJECT: "true" })), &labels, &settings).is_inject(), "a gateway asks for itself");
+    assert!(
+        decide(&pod(json!({ SIDECAR_INJECT: "true" })), &labels, &settings).is_inject(),
+        "a gateway asks for itself"
+    );
 }

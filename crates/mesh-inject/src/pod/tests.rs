@@ -345,13 +345,12 @@ fn what_the_author_should_know_is_said() {
         pod["spec"]["shareProcessNamespace"] = true.into();
         pod["spec"]["containers"][0]["securityContext"] = json!({ "runAsUser": 1337 });
         pod["spec"]["containers"][0]["ports"] = json!([{ "containerPort": 15001 }]);
-        pod["metadata"]["annotations"] =
-            json!({ "sidecar.istio.io/proxyImage": "x", "proxy.istio.io/config": "concurrency: 4" });
+        pod["metadata"]["annotations"] = json!({ "sidecar.istio.io/proxyImage": "x", "proxy.istio.io/config": "{concurrency: 4, discoveryAddress: x}" });
     });
-    injected(&pod);
+    assert_eq!(env(&injected(&pod), "MESH_CONCURRENCY"), Some("4"));
     expect![[r#"
-        annotation "proxy.istio.io/config" is not acted on by this mesh
         annotation "sidecar.istio.io/proxyImage" is not acted on by this mesh
+        annotation 'proxy.istio.io/config': field "discoveryAddress" is not acted on by this mesh
         shareProcessNamespace: true lets the other containers reach into the proxy's process
         container web runs as 1337, the proxy's user: its traffic is not captured
         container web has port 15001, on which the proxy listens"#]]

@@ -26,7 +26,7 @@ const POISON: [&str; 12] = [
 /// Where an annotation of ours may show in the pod, besides itself.
 fn own_fields(annotation: &str) -> &'static [&'static str] {
     match annotation.rsplit('/').next().unwrap_or_default() {
-        "logLevel" => &["/spec/initContainers/1/env/"],
+        "logLevel" | "config" => &["/spec/initContainers/1/env/"],
         "rewriteAppHTTPProbers" => &["/spec/containers/0/livenessProbe", "/spec/initContainers/1/env/"],
         "proxyCPU" | "proxyMemory" | "proxyCPULimit" | "proxyMemoryLimit" => {
             &["/spec/initContainers/0/resources", "/spec/initContainers/1/resources", "/spec/initContainers/1/env/"]
@@ -94,7 +94,7 @@ fn a_forged_status_annotation_is_overwritten_and_not_believed() {
     let status = r#"{"initContainers":["migrate"],"containers":["web"],"volumes":["cache"],"revision":"evil"}"#;
     let overrides = r#"{"containers":[{"name":"istio-proxy","image":"evil"}]}"#;
     let pod = injected(&pod(|pod| {
-        pod["metadata"]["annotations"] = json!({ STATUS_ANNOTATION: status, "proxy.istio.io/overrides": overrides });
+        pod["metadata"]["annotations"] = json!({ SIDECAR_STATUS: status, "proxy.istio.io/overrides": overrides });
         pod["spec"]["initContainers"] = json!([{ "name": "migrate" }]);
         pod["spec"]["volumes"] = json!([{ "name": "cache", "emptyDir": {} }]);
     }));
@@ -102,7 +102,7 @@ fn a_forged_status_annotation_is_overwritten_and_not_believed() {
     assert_eq!(names(&pod["spec"]["containers"]), ["web"]);
     assert_eq!(names(&pod["spec"]["volumes"])[0], "cache");
     assert_eq!(container(&pod, PROXY_CONTAINER)["image"], "mesh-proxy:test");
-    assert!(!pod["metadata"]["annotations"][STATUS_ANNOTATION].as_str().expect("text").contains("evil"));
+    assert!(!pod["metadata"]["annotations"][SIDECAR_STATUS].as_str().expect("text").contains("evil"));
 }
 
 #[test]

@@ -3,8 +3,8 @@
 //! One pure function decides what a meshed pod looks like, and everybody who makes such pods calls it: the webhook,
 //! `meshctl inject` and the sandbox. Nothing here reads a clock, a file or a cluster.
 //!
-//! - [`decide`] answers whether a pod is to be injected (labels of namespace and pod, system namespaces).
-//! - [`inject`] adds `mesh-init` and `mesh-proxy` in front of the pod's own init containers, rewrites probes and merges
+//! - [`decide()`] answers whether a pod is to be injected (labels of namespace and pod, system namespaces).
+//! - [`inject()`] adds `mesh-init` and `mesh-proxy` in front of the pod's own init containers, rewrites probes and merges
 //!   metrics, and returns the pod, the JSON patch that leads to it, and warnings for the author.
 //! - [`inject_document`] does the same for a manifest that owns a pod template.
 //!

@@ -27,7 +27,7 @@ pub struct Injected {
 
 /// Injects the sidecar into a pod (`metadata` and `spec` of a `v1` Pod, or a pod template).
 ///
-/// Whether it is to be injected is [`crate::decide`]'s answer, not asked here. Injecting an injected pod changes
+/// Whether it is to be injected is [`crate::decide()`]'s answer, not asked here. Injecting an injected pod changes
 /// nothing. Errors are the author's to fix; the text says how.
 pub fn inject(pod: &Value, settings: &Settings) -> Result<Injected, Error> {
     inject_for(pod, None, None, settings)

@@ -66,7 +66,9 @@ fn clean_up_leaves_what_was_there() {
             assert!(pod.init(&["--clean-up"]).contains("removed"));
             assert_eq!(pod.rules(backend), before);
             assert!(pod.init(&["--clean-up"]).contains("there were no redirect rules"));
-            sh(&format!("iptables-{backend} -w -t nat -F; iptables-{backend} -w -t nat -X; ip6tables-{backend} -w -t nat -F"));
+            sh(&format!(
+                "iptables-{backend} -w -t nat -F; iptables-{backend} -w -t nat -X; ip6tables-{backend} -w -t nat -F"
+            ));
         }
     });
 }
@@ -134,14 +136,26 @@ fn a_read_only_root_file_system_is_enough() {
     });
 }
 
+/// A folder for PATH with links to some real programs, and scripts in the place of others.
+fn programs(real: &[&str], scripts: &[(&str, &str)]) -> tempfile::TempDir {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let folder = tempfile::tempdir().expect("a directory");
+    for program in real {
+        let path = sh(&format!("command -v {program}"));
+        symlink(path.trim(), folder.path().join(program)).expect("a link");
+    }
+    for (program, script) in scripts {
+        let path = folder.path().join(program);
+        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("a script");
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("may be run");
+    }
+    folder
+}
+
 #[test]
 fn without_the_programs_for_ipv6_only_a_pod_with_ipv6_addresses_fails() {
     in_pod(|pod| {
-        let bin = tempfile::tempdir().expect("a directory");
-        for program in ["iptables-nft-save", "iptables-nft-restore"] {
-            let real = sh(&format!("command -v {program}"));
-            std::os::unix::fs::symlink(real.trim(), bin.path().join(program)).expect("a link");
-        }
+        let bin = programs(&["iptables-nft-save", "iptables-nft-restore"], &[]);
         let (code, text) = pod.try_init(&[], |command| {
             command.env("PATH", bin.path());
         });
@@ -154,6 +168,38 @@ fn without_the_programs_for_ipv6_only_a_pod_with_ipv6_addresses_fails() {
             command.env("PATH", bin.path());
         });
         assert_eq!(code, 4, "{text}");
+    });
+}
+
+#[test]
+fn a_backend_that_the_kernel_lacks_is_passed_over() {
+    in_pod(|pod| {
+        let legacy =
+            ["iptables-legacy-save", "iptables-legacy-restore", "ip6tables-legacy-save", "ip6tables-legacy-restore"];
+        let lacking = "[ \"$1\" = --version ] && exit; echo 'Could not fetch rule set generation id: Invalid argument' >&2; exit 1";
+        let nft = ["iptables-nft-save", "iptables-nft-restore", "ip6tables-nft-save", "ip6tables-nft-restore"];
+        let bin = programs(&legacy, &nft.map(|program| (program, lacking)));
+        let (code, text) = pod.try_init(&["-o", "json"], |command| {
+            command.env("PATH", bin.path());
+        });
+        assert_eq!((code, text.matches("\"backend\":\"legacy\"").count()), (0, 2), "{text}");
+        assert!(pod.rules("legacy").contains("MESH_OUTPUT"));
+        let (code, text) = pod.try_init(&["--backend", "nft"], |command| {
+            command.env("PATH", bin.path());
+        });
+        assert_eq!(code, 5, "{text}");
+    });
+}
+
+#[test]
+fn rules_that_are_not_there_after_writing_are_noticed() {
+    in_pod(|pod| {
+        let bin = programs(&["iptables-nft-save"], &[("iptables-nft-restore", "exit 0")]);
+        let (code, text) = pod.try_init(&["--backend", "nft"], |command| {
+            command.env("PATH", bin.path());
+        });
+        assert_eq!(code, 6, "{text}");
+        assert!(text.contains("chain MESH_OUTPUT is missing"), "{text}");
     });
 }
 

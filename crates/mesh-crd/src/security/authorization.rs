@@ -1,4 +1,6 @@
 //! AuthorizationPolicy: who may do what.
+//!
+//! Lists are optional, because an empty list that somebody wrote is a mistake, while an absent one means "any".
 
 use super::peer::{PolicyTargetReference, WorkloadSelector};
 
@@ -34,9 +36,9 @@ message! {
 message! {
     /// A rule: any `from`, any `to` and all of `when`.
     struct Rule {
-        from: Vec<From> => "Any of these; empty means anyone.",
-        to: Vec<To> => "Any of these; empty means anything.",
-        when: Vec<Condition> => "All of these.",
+        from: Option<Vec<From>> => "Any of these; empty means anyone.",
+        to: Option<Vec<To>> => "Any of these; empty means anything.",
+        when: Option<Vec<Condition>> => "All of these.",
     }
 }
 
@@ -57,34 +59,34 @@ message! {
 message! {
     /// Conditions on the client, all of which must hold; values of a list are alternatives.
     struct Source {
-        principals: Vec<String> => "Identities without `spiffe://`.",
-        not_principals: Vec<String> => "None of these.",
-        request_principals: Vec<String> => "Identities in tokens.",
-        not_request_principals: Vec<String> => "None of these.",
-        namespaces: Vec<String> => "Namespaces.",
-        not_namespaces: Vec<String> => "None of these.",
-        service_accounts: Vec<String> => "`namespace/name`, or `name` in the policy's namespace.",
-        not_service_accounts: Vec<String> => "None of these.",
-        trust_domains: Vec<String> => "Trust domains.",
-        not_trust_domains: Vec<String> => "None of these.",
-        ip_blocks: Vec<String> => "Addresses of the peer.",
-        not_ip_blocks: Vec<String> => "None of these.",
-        remote_ip_blocks: Vec<String> => "Addresses of the first client.",
-        not_remote_ip_blocks: Vec<String> => "None of these.",
+        principals: Option<Vec<String>> => "Identities without `spiffe://`.",
+        not_principals: Option<Vec<String>> => "None of these.",
+        request_principals: Option<Vec<String>> => "Identities in tokens.",
+        not_request_principals: Option<Vec<String>> => "None of these.",
+        namespaces: Option<Vec<String>> => "Namespaces.",
+        not_namespaces: Option<Vec<String>> => "None of these.",
+        service_accounts: Option<Vec<String>> => "`namespace/name`, or `name` in the policy's namespace.",
+        not_service_accounts: Option<Vec<String>> => "None of these.",
+        trust_domains: Option<Vec<String>> => "Trust domains.",
+        not_trust_domains: Option<Vec<String>> => "None of these.",
+        ip_blocks: Option<Vec<String>> => "Addresses of the peer.",
+        not_ip_blocks: Option<Vec<String>> => "None of these.",
+        remote_ip_blocks: Option<Vec<String>> => "Addresses of the first client.",
+        not_remote_ip_blocks: Option<Vec<String>> => "None of these.",
     }
 }
 
 message! {
     /// Conditions on what is asked for, all of which must hold; values of a list are alternatives.
     struct Operation {
-        hosts: Vec<String> => "Hosts.",
-        not_hosts: Vec<String> => "None of these.",
-        ports: Vec<String> => "Ports of the workload.",
-        not_ports: Vec<String> => "None of these.",
-        methods: Vec<String> => "Methods.",
-        not_methods: Vec<String> => "None of these.",
-        paths: Vec<String> => "Paths.",
-        not_paths: Vec<String> => "None of these.",
+        hosts: Option<Vec<String>> => "Hosts.",
+        not_hosts: Option<Vec<String>> => "None of these.",
+        ports: Option<Vec<String>> => "Ports of the workload.",
+        not_ports: Option<Vec<String>> => "None of these.",
+        methods: Option<Vec<String>> => "Methods.",
+        not_methods: Option<Vec<String>> => "None of these.",
+        paths: Option<Vec<String>> => "Paths.",
+        not_paths: Option<Vec<String>> => "None of these.",
     }
 }
 
@@ -92,7 +94,7 @@ message! {
     /// A condition on an attribute.
     struct Condition {
         key: String => "The attribute.",
-        values: Vec<String> => "Any of these.",
-        not_values: Vec<String> => "None of these.",
+        values: Option<Vec<String>> => "Any of these.",
+        not_values: Option<Vec<String>> => "None of these.",
     }
 }

@@ -1,0 +1,100 @@
+//! Addresses, hosts and what is visible.
+
+use mesh_core::config::{AddressAnswer, HiddenReason, HostAnswer};
+
+use super::{compiled, two_and};
+
+/// What is at an address, in short.
+fn at(objects: &crate::Objects, namespace: &str, ip: &str) -> String {
+    match compiled!(Address, objects, namespace, &format!("address/{ip}")).answer {
+        AddressAnswer::Absent => "absent".to_owned(),
+        AddressAnswer::Services(names) => names.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+        AddressAnswer::Workload { endpoint, services } => format!("{} of {} services", endpoint.uid, services.len()),
+        AddressAnswer::Hidden { endpoint, reason } => {
+            format!("hidden {reason:?} {}", endpoint.map(|e| e.uid.to_string()).unwrap_or_default())
+        }
+    }
+}
+
+fn host(objects: &crate::Objects, namespace: &str, name: &str) -> String {
+    match compiled!(Host, objects, namespace, &format!("host/{name}")).answer {
+        HostAnswer::Absent => "absent".to_owned(),
+        HostAnswer::Service(name) => name.to_string(),
+        HostAnswer::Routes(name) => format!("routes {name}"),
+    }
+}
+
+#[test]
+fn addresses_are_services_workloads_or_absent() {
+    let objects = two_and("");
+    assert_eq!(at(&objects, "two", "10.96.0.10"), "one/a.one.svc.cluster.local");
+    assert_eq!(at(&objects, "two", "10.244.0.1"), "uid-a of 1 services");
+    assert_eq!(at(&objects, "two", "10.244.0.9"), "absent");
+}
+
+#[test]
+fn export_to_hides_services_and_their_pods() {
+    let hidden = "apiVersion: v1\nkind: Service\nmetadata: {name: a, namespace: one, annotations: {networking.istio.io/exportTo: '.'}}\nspec: {clusterIP: 10.96.0.10, selector: {app: a}, ports: [{port: 80}]}\n";
+    let objects = two_and(hidden);
+    assert_eq!(at(&objects, "one", "10.96.0.10"), "one/a.one.svc.cluster.local");
+    assert_eq!(at(&objects, "two", "10.96.0.10"), format!("hidden {:?} ", HiddenReason::ExportTo));
+    assert_eq!(at(&objects, "two", "10.244.0.1"), "hidden ExportTo uid-a");
+    assert_eq!(host(&objects, "two", "a.one:80"), "absent");
+    assert!(super::compile(&objects, "two", "service/one/a.one.svc.cluster.local").is_none());
+}
+
+#[test]
+fn a_sidecar_bounds_what_its_namespace_sees() {
+    let sidecar = "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: default, namespace: two}\nspec: {egress: [{hosts: ['./*', 'mesh-system/*']}]}\n";
+    let objects = two_and(sidecar);
+    assert_eq!(at(&objects, "two", "10.96.0.10"), "hidden Sidecar ");
+    assert_eq!(at(&objects, "two", "10.96.0.20"), "two/b.two.svc.cluster.local");
+    assert_eq!(at(&objects, "one", "10.96.0.20"), "two/b.two.svc.cluster.local");
+    assert_eq!(host(&objects, "two", "a.one:80"), "absent");
+}
+
+#[test]
+fn short_names_are_completed_in_the_clients_namespace() {
+    let objects = two_and("");
+    let full = "one/a.one.svc.cluster.local";
+    for name in ["a:80", "A:80", "a.one:80", "a.one.svc:80", "a.one.svc.cluster.local:80"] {
+        assert_eq!(host(&objects, "one", name), full, "{name}");
+    }
+    assert_eq!(host(&objects, "two", "a:80"), "absent");
+    assert_eq!(host(&objects, "one", "a:81"), "absent");
+}
+
+#[test]
+fn wildcards_ranges_and_routes_are_found() {
+    let objects = two_and(
+        "
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: wild, namespace: one}
+spec: {hosts: ['*.example.com'], addresses: [203.0.113.0/24], ports: [{number: 443, name: tls, protocol: TLS}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: v, namespace: one}
+spec: {hosts: [special.example.com, only.routes], http: [{route: [{destination: {host: a}}]}]}
+",
+    );
+    assert_eq!(host(&objects, "two", "x.example.com:443"), "one/*.example.com");
+    assert_eq!(host(&objects, "two", "special.example.com:443"), "routes one/special.example.com");
+    assert_eq!(host(&objects, "two", "only.routes:80"), "routes one/only.routes");
+    assert_eq!(at(&objects, "two", "203.0.113.7"), "one/*.example.com");
+    compiled!(RouteTable, &objects, "two", "routes/one/only.routes");
+}
+
+#[test]
+fn a_service_entry_cannot_take_a_services_host_over_from_another_namespace() {
+    let objects = two_and("
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: evil, namespace: two, creationTimestamp: '2000-01-01T00:00:00Z'}
+spec: {hosts: [a.one.svc.cluster.local], addresses: [10.96.0.10], ports: [{number: 80, name: http, protocol: HTTP}], resolution: STATIC, endpoints: [{address: 6.6.6.6}]}
+");
+    assert_eq!(host(&objects, "three", "a.one.svc.cluster.local:80"), "one/a.one.svc.cluster.local");
+    assert_eq!(at(&objects, "three", "10.96.0.10"), "one/a.one.svc.cluster.local two/a.one.svc.cluster.local");
+    assert_eq!(host(&objects, "two", "a.one.svc.cluster.local:80"), "two/a.one.svc.cluster.local");
+}

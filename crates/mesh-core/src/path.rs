@@ -35,20 +35,23 @@ pub fn normalize(path: &str, mode: PathNormalization) -> Result<Cow<'_, str>, Pa
     if path.is_empty() || path == "*" {
         return Ok(Cow::Borrowed(path));
     }
-    if !path.starts_with('/') && !(path.starts_with('\\') && mode != PathNormalization::None) {
-        return Err(PathError::Relative);
-    }
     let (merge, decode) = match mode {
-        PathNormalization::None => return Ok(Cow::Borrowed(path)),
+        PathNormalization::None if path.starts_with('/') => return Ok(Cow::Borrowed(path)),
+        PathNormalization::None => return Err(PathError::Relative),
         PathNormalization::Base => (false, false),
         PathNormalization::MergeSlashes => (true, false),
         PathNormalization::DecodeAndMergeSlashes => (true, true),
     };
-    if !facts.special && !(merge && facts.double_slash) {
+    if !path.starts_with(['/', '\\']) {
+        return Err(PathError::Relative);
+    }
+    let changes = facts.special || (merge && facts.double_slash);
+    if !changes {
         return Ok(Cow::Borrowed(path));
     }
-    let decoded = decode_unreserved(path, decode);
-    Ok(Cow::Owned(resolve_dots(&decoded, merge)))
+    // Envoy's order: slashes are merged last.
+    let resolved = resolve_dots(&decode_unreserved(path, decode));
+    Ok(Cow::Owned(if merge { merge_slashes(&resolved) } else { resolved }))
 }
 
 /// What one pass over the path says.
@@ -120,17 +123,14 @@ fn decode_unreserved(path: &str, slashes: bool) -> String {
     decoded
 }
 
-/// Resolves `.` and `..` segments (RFC 3986, section 5.2.4); `..` never leaves the root. With `merge`, runs of `/`
-/// become one first.
-fn resolve_dots(path: &str, merge: bool) -> String {
+/// Resolves `.` and `..` segments (RFC 3986, section 5.2.4); `..` never leaves the root.
+fn resolve_dots(path: &str) -> String {
     let mut resolved = String::with_capacity(path.len());
     let mut segments = path.strip_prefix('/').unwrap_or(path).split('/').peekable();
     while let Some(segment) = segments.next() {
-        let last = segments.peek().is_none();
         match segment {
             "." => {}
             ".." => resolved.truncate(resolved.rfind('/').unwrap_or(0)),
-            "" if merge && !last => continue,
             _ => {
                 resolved.push('/');
                 resolved.push_str(segment);
@@ -138,14 +138,22 @@ fn resolve_dots(path: &str, merge: bool) -> String {
             }
         }
         // What ends in a dot segment names a directory.
-        if last {
+        if segments.peek().is_none() {
             resolved.push('/');
         }
     }
-    if resolved.is_empty() {
-        resolved.push('/');
-    }
     resolved
+}
+
+/// Makes runs of `/` one.
+fn merge_slashes(path: &str) -> String {
+    let mut merged = String::with_capacity(path.len());
+    for char in path.chars() {
+        if char != '/' || !merged.ends_with('/') {
+            merged.push(char);
+        }
+    }
+    merged
 }
 
 #[cfg(test)]

@@ -39,6 +39,7 @@ impl std::fmt::Debug for RequestHead<'_> {
 /// All values of a field as one: several are joined with `,` (RFC 9110, section 5.3), so that no condition sees only
 /// the first of them.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "it lives on the stack for one comparison, where a box would allocate")]
 pub enum Joined<'h> {
     /// No such field.
     Absent,

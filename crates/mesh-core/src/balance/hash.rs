@@ -1,7 +1,7 @@
 //! Consistent hashing: what of a request is hashed, and the ring or Maglev table that the hash is looked up in.
 //!
-//! Placement is Envoy's (xxHash64 of `address:port_n` for rings, of `address:port` for Maglev), so that a mixed mesh
-//! sends a key to the same endpoint.
+//! Placement follows Envoy's algorithms (xxHash64 of `address:port_n` for rings, of `address:port` for Maglev), so that a
+//! mixed mesh can send a key to the same endpoint; that it does has not been compared with a running Envoy.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -161,7 +161,8 @@ fn key_of(member: &Member) -> String {
     }
 }
 
-/// Envoy's ring: at least `points` in all, and as many for each member as its weight says.
+/// Envoy's ring: at least `points` in all, and as many for each member as its weight says. Where a member goes for good,
+/// the others' points become more, so a few of their keys move as well; where it is only ejected, none do.
 fn ring(keyed: &[(String, u32)], points: u64) -> Vec<(u64, u32)> {
     let least = if points == 0 { RING_POINTS_DEFAULT } else { points.min(RING_POINTS_MAX) } as f64;
     let sum: f64 = keyed.iter().map(|(_, weight)| f64::from(*weight)).sum();

@@ -1,17 +1,27 @@
 //! The composition root: what runs on which thread, and what each is handed.
 //!
-//! - The *control* thread (`current_thread` runtime) runs certificates, the configuration stream, admin, health and the
-//!   control socket. None of it is on the path of a request.
-//! - N *workers* (one thread and one single-threaded runtime each) run the data path: [`crate::listen::run`], which is
-//!   handed a [`Worker`]. A panic ends the connection in which it happened: the data path catches it per connection.
+//! - The *control* thread (a `current_thread` runtime on the main thread) runs certificates, the configuration stream,
+//!   admin, health and the control socket. None of it is on the path of a request.
+//! - N *workers* (one thread and one single-threaded runtime each) run the data path, which is handed a [`Worker`]. A
+//!   panic ends the connection in which it happened: the data path catches it per connection.
+//!
+//! Life: everything starts at once; the saved configuration is in use before the first packet. TERM ends outbound too:
+//! workers get the grace period to finish, then the process exits.
 
+use std::future::Future;
+use std::process::ExitCode;
 use std::sync::Arc;
 
-use mesh_tls::{ClientTls, ServerTls};
+use mesh_tls::{ClientTls, ServerTls, alpn};
+use tokio::signal::unix::{SignalKind, signal};
 
-use crate::bootstrap::Bootstrap;
-use crate::config::{Discovery, Views};
-use crate::drain::DrainWatch;
+use crate::bootstrap::{self, Bootstrap};
+use crate::certs::Certificates;
+use crate::config::{Discovery, Views, Writer};
+use crate::control_plane::ControlPlane;
+use crate::control_socket;
+use crate::drain::{Drain, DrainWatch};
+use crate::ready::Ready;
 
 /// What a worker of the data path is handed. Everything in it is shared and cheap to clone.
 #[derive(Clone)]
@@ -30,4 +40,107 @@ pub(crate) struct Worker {
     pub(crate) server_tls: ServerTls,
     /// The end of life.
     pub(crate) drain: DrainWatch,
+}
+
+/// Runs the proxy of a pod until TERM.
+pub(crate) fn sidecar() -> ExitCode {
+    let bootstrap = match Bootstrap::from_env() {
+        Ok(bootstrap) => Arc::new(bootstrap),
+        Err(error) => {
+            eprintln!("mesh-proxy cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    start_log(&bootstrap.log_level);
+    match control_runtime().and_then(|runtime| runtime.block_on(run(bootstrap))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(%error, "mesh-proxy cannot go on");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs one of the short commands.
+pub(crate) fn command(command: impl Future<Output = ExitCode>) -> ExitCode {
+    match control_runtime() {
+        Ok(runtime) => runtime.block_on(command),
+        Err(error) => {
+            eprintln!("mesh-proxy: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn control_runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+/// Logs go to stderr, a line per fact.
+fn start_log(level: &str) {
+    use tracing_subscriber::EnvFilter;
+    let (filter, bad) = match EnvFilter::try_new(level) {
+        Ok(filter) => (filter, None),
+        Err(error) => (EnvFilter::new("warn"), Some(error)),
+    };
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    if let Some(error) = bad {
+        tracing::warn!(level, %error, "MESH_LOG_LEVEL cannot be used; logging warnings");
+    }
+}
+
+async fn run(bootstrap: Arc<Bootstrap>) -> std::io::Result<()> {
+    if !bootstrap::is_writable(&bootstrap.paths.state) {
+        tracing::warn!(
+            dir = %bootstrap.paths.state.display(),
+            "the state folder cannot be written: neither configuration nor certificate survive a restart of this container"
+        );
+    }
+    let ready = Ready::new();
+    let (drain, drain_watch) = Drain::new();
+    let certificates = Certificates::new(Arc::clone(&bootstrap), ready.clone());
+    let credentials = certificates.credentials();
+    let client_tls = ClientTls::new(Arc::clone(&credentials));
+    let control = ControlPlane::new(bootstrap.control.clone(), client_tls.clone(), bootstrap.control_identity.clone());
+    let (writer, views, discovery) = Writer::new(&bootstrap, ready.clone(), drain.clone());
+
+    let worker = Worker {
+        index: 0,
+        bootstrap: Arc::clone(&bootstrap),
+        views,
+        discovery,
+        client_tls,
+        server_tls: ServerTls::new(
+            Arc::clone(&credentials),
+            std::slice::from_ref(&bootstrap.trust_domain),
+            alpn::SERVER_PREFERENCE,
+        ),
+        drain: drain_watch,
+    };
+
+    let mut issued = certificates.issued();
+    let has_certificate = async move {
+        // The sender lives as long as the task below.
+        let _ = issued.wait_for(|issued| *issued).await;
+    };
+    tokio::spawn(certificates.run(control.clone()));
+    tokio::spawn(writer.run(control, has_certificate));
+    let socket = bootstrap.paths.socket();
+    let (socket_ready, socket_drain) = (ready.clone(), drain.clone());
+    tokio::spawn(async move {
+        if let Err(error) = control_socket::serve(&socket, socket_ready, socket_drain).await {
+            tracing::error!(%error, path = %socket.display(), "the control socket cannot be made: drain and ready do not work");
+        }
+    });
+    let _ = worker;
+
+    let mut term = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("TERM: ending what is in flight");
+    drain.stop(bootstrap.grace_period, tokio::time::Instant::now());
+    Ok(())
 }

@@ -94,7 +94,7 @@ impl DrainWatch {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn stages_only_go_forward() {
         let (drain, mut watch) = Drain::new();
         assert!(!watch.is_draining());

@@ -47,6 +47,11 @@ impl TrustBundle {
         Ok(Self { roots, certificates })
     }
 
+    /// Trusts nobody: what a process begins with until its roots were read.
+    pub fn nobody() -> Self {
+        Self { roots: RootCertStore::empty(), certificates: Vec::new() }
+    }
+
     /// The roots.
     pub fn certificates(&self) -> &[CertificateDer<'static>] {
         &self.certificates

@@ -1,18 +1,26 @@
 //! Endpoints, and what all workers share about them.
 //!
-//! Endpoints come and go one by one; what was learned about those that stay (health, ejection, load) must outlive the
-//! snapshot in which they are listed. So each endpoint's shared state is one allocation of atomics that the next
-//! snapshot takes over, keyed by service, subset, port and uid. Nothing in it is a lock.
+//! Endpoints come and go one by one; what was learned about those that stay (ejection, load) must outlive the snapshot in
+//! which they are listed. So each endpoint's shared state is one allocation of atomics ([`EndpointState`]) that the next
+//! snapshot takes over, by service, subset, port and uid. Nothing in it is a lock.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, OnceLock};
 
-use mesh_core::config::{Endpoint, ServiceName, TrafficPolicy};
+use mesh_core::balance::{LoadBalancer, Plan};
+use mesh_core::config::{Endpoint, Locality, Service, ServiceName, TrafficPolicy};
+use mesh_core::limits::{Budget, Circuit};
+use mesh_core::outlier::{EndpointState, Pool};
+
+/// The clusters of a service, by subset and service port.
+pub(super) type Clusters = HashMap<(Option<Arc<str>>, u16), Arc<Cluster>>;
+/// The members of a service's collection, by uid.
+pub(super) type Members = Arc<BTreeMap<Arc<str>, Arc<Endpoint>>>;
 
 /// The endpoints of a service, ordered by uid.
 #[derive(Clone, Default)]
 pub(crate) struct EndpointSet {
-    members: Arc<BTreeMap<Arc<str>, Arc<Endpoint>>>,
+    members: Members,
 }
 
 /// What requests to one destination (service, subset, port) are balanced over.
@@ -25,33 +33,27 @@ pub(crate) struct Cluster {
     pub(crate) port: u16,
     /// How clients treat it.
     pub(crate) policy: TrafficPolicy,
-    /// The endpoints that have the port and the subset's labels, in the order of their uids.
-    pub(crate) members: Vec<Member>,
-    /// Limits and budgets of the destination as a whole; survives snapshots.
-    pub(crate) shared: Arc<ClusterShared>,
+    /// How many retries it bears.
+    pub(crate) budget: Budget,
+    /// What is going on towards it, on all workers; survives snapshots.
+    pub(crate) circuit: Arc<Circuit>,
+    balancer: LoadBalancer,
+    /// The same, dialling IPv6 where there is a choice; made when first wanted, and only if there is a choice.
+    balancer_v6: OnceLock<LoadBalancer>,
+    has_choice: bool,
+    labels: BTreeMap<String, String>,
+    place: Arc<Place>,
 }
 
-/// An endpoint of a cluster.
-#[derive(Clone)]
-pub(crate) struct Member {
-    /// The endpoint.
-    pub(crate) endpoint: Arc<Endpoint>,
-    /// The endpoint's own port for the cluster's port.
-    pub(crate) port: u16,
-    /// What all workers share about it; survives snapshots.
-    pub(crate) shared: Arc<MemberShared>,
+/// Where this proxy runs and what it is, as far as balancing goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) locality: Locality,
+    pub(super) labels: BTreeMap<String, String>,
 }
-
-/// What all workers share about a destination. Atomics only.
-#[derive(Default)]
-pub(crate) struct ClusterShared {}
-
-/// What all workers share about an endpoint of a destination. Atomics only.
-#[derive(Default)]
-pub(crate) struct MemberShared {}
 
 impl EndpointSet {
-    pub(super) fn new(members: Arc<BTreeMap<Arc<str>, Arc<Endpoint>>>) -> Self {
+    pub(super) fn new(members: Members) -> Self {
         Self { members }
     }
 
@@ -69,4 +71,102 @@ impl EndpointSet {
     pub(crate) fn get(&self, uid: &str) -> Option<&Arc<Endpoint>> {
         self.members.get(uid)
     }
+}
+
+impl Cluster {
+    /// Picks endpoints; of those that have addresses of both families, the one that the client dialled is used.
+    pub(crate) fn balancer(&self, prefer_v6: bool) -> &LoadBalancer {
+        if !(prefer_v6 && self.has_choice) {
+            return &self.balancer;
+        }
+        self.balancer_v6.get_or_init(|| {
+            let endpoints: Vec<_> = self.balancer.members().iter().map(|m| Arc::clone(&m.endpoint)).collect();
+            let known = Known { pool: Arc::clone(self.balancer.pool()), before: Some(&self.balancer) };
+            balancer(&endpoints, self.port, &self.labels, &self.policy, &self.place, true, &known)
+        })
+    }
+}
+
+/// Builds the clusters of a service: one per port, and one per subset and port. What was shared about those that were
+/// there before is taken over.
+pub(super) fn build(
+    service: &Service,
+    members: &Members,
+    previous: Option<&Clusters>,
+    place: &Arc<Place>,
+) -> Clusters {
+    static NONE: BTreeMap<String, String> = BTreeMap::new();
+    let endpoints: Vec<Arc<Endpoint>> = members.values().cloned().collect();
+    let plain = service.ports.values().map(|port| (None, &NONE, port.number, &port.policy));
+    let subsets = service.subsets.iter().flat_map(|(name, subset)| {
+        let name: Arc<str> = name.as_str().into();
+        subset.policies.iter().map(move |(port, policy)| (Some(Arc::clone(&name)), &subset.labels, *port, policy))
+    });
+    let mut clusters = Clusters::new();
+    for (subset, labels, port, policy) in plain.chain(subsets) {
+        let key = (subset.clone(), port);
+        let before = previous.and_then(|clusters| clusters.get(&key));
+        let pool = before.map(|before| Arc::clone(before.balancer.pool())).unwrap_or_default();
+        let known = Known { pool, before: before.map(|before| &before.balancer) };
+        let balancer = balancer(&endpoints, port, labels, policy, place, false, &known);
+        let has_choice = balancer.members().iter().any(|member| {
+            let addresses = &member.endpoint.addresses;
+            addresses.iter().any(|ip| ip.is_ipv6()) && addresses.iter().any(|ip| ip.is_ipv4())
+        });
+        let cluster = Cluster {
+            service: service.name.clone(),
+            subset,
+            port,
+            policy: policy.clone(),
+            budget: Budget::of(policy),
+            circuit: before.map(|before| Arc::clone(&before.circuit)).unwrap_or_default(),
+            balancer,
+            balancer_v6: OnceLock::new(),
+            has_choice,
+            labels: labels.clone(),
+            place: Arc::clone(place),
+        };
+        clusters.insert(key, Arc::new(cluster));
+    }
+    clusters
+}
+
+/// What earlier snapshots know.
+struct Known<'b> {
+    pool: Arc<Pool>,
+    before: Option<&'b LoadBalancer>,
+}
+
+impl Known<'_> {
+    fn state(&self, endpoint: &Arc<Endpoint>) -> Arc<EndpointState> {
+        let state = |before: &LoadBalancer| {
+            // Members are ordered by uid.
+            let members = before.members();
+            let at = members.binary_search_by(|member| member.endpoint.uid.cmp(&endpoint.uid)).ok()?;
+            Some(Arc::clone(&members[at].state))
+        };
+        self.before.and_then(state).unwrap_or_default()
+    }
+}
+
+fn balancer(
+    endpoints: &[Arc<Endpoint>],
+    port: u16,
+    subset: &BTreeMap<String, String>,
+    policy: &TrafficPolicy,
+    place: &Place,
+    prefer_v6: bool,
+    known: &Known<'_>,
+) -> LoadBalancer {
+    let plan = Plan {
+        endpoints,
+        port,
+        subset,
+        policy,
+        locality: &place.locality,
+        labels: &place.labels,
+        prefer_v6,
+        seed: fastrand::u64(..),
+    };
+    LoadBalancer::build(&plan, Arc::clone(&known.pool), |endpoint| known.state(endpoint))
 }

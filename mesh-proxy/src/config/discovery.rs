@@ -28,6 +28,9 @@ pub(crate) enum DiscoveryError {
     /// [`WAITERS_MAX`] wait already.
     #[error("{WAITERS_MAX} connections already wait for the control plane")]
     TooManyWaiters,
+    /// The proxy holds as many keys as it may, all in use.
+    #[error("the proxy already holds {} addresses and names, all in use", super::keys::KEYS_MAX)]
+    TooManyKeys,
     /// The proxy stops.
     #[error("the proxy is stopping")]
     Stopping,
@@ -45,7 +48,7 @@ pub(crate) struct Discovery {
 pub(super) struct Ask {
     pub(super) key: Key,
     /// Answered once the view holds the key and everything that it leads to.
-    pub(super) answered: oneshot::Sender<()>,
+    pub(super) answered: oneshot::Sender<Result<(), DiscoveryError>>,
 }
 
 impl Discovery {
@@ -83,7 +86,7 @@ impl Discovery {
                 let (answered, answer) = oneshot::channel();
                 let ask = Ask { key: key.clone(), answered };
                 self.asks.send(ask).await.map_err(|_| DiscoveryError::Stopping)?;
-                answer.await.map_err(|_| DiscoveryError::Stopping)?;
+                answer.await.unwrap_or(Err(DiscoveryError::Stopping))?;
                 let view = self.views.load();
                 // Between the answer and this look, a change may have taken the key out again; then ask again.
                 if held(&view) {

@@ -15,15 +15,23 @@
 //!   give the view that does. Their error is the reason `discovery_unavailable`.
 //!
 //! While a connection or pool lives, it keeps [`Held::hold`] of the key through which it was found, so that what it uses is
-//! not forgotten. State that workers share about endpoints ([`MemberShared`], [`ClusterShared`]) outlives views.
+//! not forgotten. State that workers share about endpoints and destinations ([`Cluster`]) outlives views.
 
 mod cluster;
 mod discovery;
 mod keys;
 mod prefixes;
+mod saved;
+mod store;
+mod stream;
+#[cfg(test)]
+mod testing;
 mod view;
+mod writer;
 
-pub(crate) use cluster::{Cluster, ClusterShared, EndpointSet, Member, MemberShared};
+pub(crate) use cluster::{Cluster, EndpointSet};
 pub(crate) use discovery::{Discovery, DiscoveryError};
 pub(crate) use keys::KeyHold;
+pub(crate) use saved::write_file;
 pub(crate) use view::{Held, InboundView, RoutesView, ServiceView, View, Views};
+pub(crate) use writer::Writer;

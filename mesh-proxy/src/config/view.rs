@@ -10,10 +10,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use mesh_core::authz::CompiledPolicies;
 use mesh_core::config::{AddressAnswer, HostAnswer, Inbound, MeshSettings, RouteTable, Service, ServiceName};
 use mesh_core::route::CompiledRoutes;
 
-use super::cluster::{Cluster, EndpointSet};
+use super::cluster::{Cluster, Clusters, EndpointSet};
 use super::keys::KeyUsage;
 
 /// The current view, shared by all workers.
@@ -48,7 +49,7 @@ pub(crate) struct ServiceView {
     /// Its endpoints; empty where it has none or needs none.
     pub(crate) endpoints: EndpointSet,
     /// What requests are balanced over, by subset and service port. Complete for all ports and subsets.
-    pub(super) clusters: HashMap<(Option<Arc<str>>, u16), Arc<Cluster>>,
+    pub(super) clusters: Clusters,
 }
 
 /// A route table, compiled for this workload's labels.
@@ -63,6 +64,27 @@ pub(crate) struct RoutesView {
 pub(crate) struct InboundView {
     /// As it was sent.
     pub(crate) inbound: Arc<Inbound>,
+    /// Its policies, as they are asked.
+    pub(crate) policies: CompiledPolicies,
+}
+
+impl InboundView {
+    pub(super) fn compile(inbound: Arc<Inbound>, settings: Option<&MeshSettings>) -> Self {
+        let mut trust_domains = vec![inbound.identity.trust_domain().to_owned()];
+        if let Some(settings) = settings {
+            trust_domains.push(settings.trust_domain.clone());
+            trust_domains.extend(settings.trust_domain_aliases.iter().cloned());
+        }
+        trust_domains.dedup();
+        let (policies, problems) = CompiledPolicies::compile(&inbound.policies, &trust_domains);
+        if !problems.is_empty() {
+            tracing::warn!(
+                problems = problems.join("; "),
+                "terms of authorization policies do not compile; they count as unknown"
+            );
+        }
+        Self { inbound, policies }
+    }
 }
 
 impl Views {

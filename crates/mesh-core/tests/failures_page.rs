@@ -38,5 +38,8 @@ fn the_page_of_failures_is_the_catalogue() {
         std::fs::write(&path, page()).expect("docs/ can be written");
     }
     let written = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(written == page(), "docs/failures.md is not the catalogue; write it: MESH_UPDATE=1 cargo test -p mesh-core");
+    assert!(
+        written == page(),
+        "docs/failures.md is not the catalogue; write it: MESH_UPDATE=1 cargo test -p mesh-core"
+    );
 }

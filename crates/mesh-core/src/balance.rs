@@ -198,7 +198,8 @@ impl LoadBalancer {
                 break;
             }
             let fits = |index: u32| usable(index) && (again || !tried.contains(&index));
-            let order = (start..self.levels.len()).chain(0..start);
+            let healthy = (start..self.healthy_levels).chain(0..start);
+            let order = healthy.chain(self.healthy_levels..self.levels.len());
             let mut picked = order.filter_map(|level| self.levels[level].pick(&self.members, &fits, hash, rng));
             if let Some(index) = picked.next() {
                 return Ok(Picked { member: &self.members[index as usize], index, again });

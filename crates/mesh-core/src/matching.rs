@@ -7,7 +7,7 @@
 use regex::bytes::{Regex, RegexBuilder};
 
 use crate::config::{HeaderMatch, HostPattern, QueryMatch, StringMatch, ValueMatch};
-use crate::request::{Headers, Joined};
+use crate::request::RequestHead;
 
 mod template;
 pub use template::PathTemplate;
@@ -141,8 +141,8 @@ impl HeaderCondition {
     /// Whether the head fulfils the condition. Inverted (`withoutHeaders`), a missing field is taken as empty, except
     /// that `withoutHeaders` with mere presence means that the field must be absent.
     #[must_use]
-    pub fn holds(&self, headers: &dyn Headers) -> bool {
-        let joined = Joined::of(headers, &self.name);
+    pub fn holds(&self, head: &RequestHead<'_>) -> bool {
+        let joined = head.field(&self.name);
         match (joined.as_bytes(), self.invert) {
             (Some(value), invert) => self.value.matches(value) != invert,
             (None, false) => false,

@@ -211,7 +211,10 @@ pub fn sweep<'a>(states: impl IntoIterator<Item = &'a EndpointState>, pool: &Poo
             continue;
         }
         // An ejection that has just ended is remembered until the next sweep.
-        if state.ejected_until.swap(0, Relaxed) == 0 {
+        if state.ejected_until.swap(0, Relaxed) > 0 {
+            // What ended meanwhile must not eject it again at its first failure.
+            state.reset_counts();
+        } else {
             let _ = state.ejections.fetch_update(Relaxed, Relaxed, |n| n.checked_sub(1));
         }
     }

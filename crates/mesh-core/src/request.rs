@@ -30,6 +30,29 @@ pub struct RequestHead<'a> {
     pub headers: &'a dyn Headers,
 }
 
+impl<'a> RequestHead<'a> {
+    /// All values of a field. `host` is the authority, and pseudo-fields are what they stand for (`:path` with its
+    /// query), wherever the proxy keeps them: a condition on `host` must not find nothing.
+    #[must_use]
+    pub fn field(&self, name: &str) -> Joined<'a> {
+        match name {
+            ":authority" | "host" => Joined::One(self.authority.as_bytes()),
+            ":method" => Joined::One(self.method.as_bytes()),
+            ":scheme" => Joined::One(self.scheme.as_bytes()),
+            ":path" => match self.query {
+                None => Joined::One(self.path.as_bytes()),
+                Some(query) => {
+                    let mut all = SmallVec::from_slice(self.path.as_bytes());
+                    all.push(b'?');
+                    all.extend_from_slice(query.as_bytes());
+                    Joined::Many(all)
+                }
+            },
+            _ => Joined::of(self.headers, name),
+        }
+    }
+}
+
 impl std::fmt::Debug for RequestHead<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {}://{}{}", self.method, self.scheme, self.authority, self.path)
@@ -103,6 +126,20 @@ impl Headers for Vec<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_header_is_found_by_its_name_too() {
+        let headers = [("host", "kept elsewhere"), ("a", "b")];
+        let query = Some("q=1");
+        let head =
+            RequestHead { method: "GET", path: "/p", query, authority: "h:1", scheme: "http", headers: &headers };
+        for (name, value) in
+            [("host", "h:1"), (":authority", "h:1"), (":method", "GET"), (":path", "/p?q=1"), ("a", "b")]
+        {
+            assert_eq!(head.field(name).as_bytes(), Some(value.as_bytes()), "{name}");
+        }
+        assert_eq!(RequestHead { query: None, ..head }.field(":path").as_bytes(), Some(&b"/p"[..]));
+    }
 
     #[test]
     fn all_values_of_a_field_count() {

@@ -6,7 +6,7 @@ use super::Connection;
 use crate::config::{Term, ValueMatch};
 use crate::destination::parse_authority;
 use crate::matching::Value;
-use crate::request::{Joined, RequestHead};
+use crate::request::RequestHead;
 
 /// What a term says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +100,7 @@ impl CompiledTerm {
             Term::Method { not, values: v } => (*not, values(v).map(About::Method), "method"),
             Term::Path { not, values: v } => (*not, values(v).map(About::Path), "path"),
             Term::Header { name, not, values: v } => {
-                (*not, values(v).map(|values| About::Header(name.as_str().into(), values)), name)
+                (*not, values(v).map(|values| About::Header(name.to_ascii_lowercase().into(), values)), name)
             }
             Term::Unknown { field, http_only } => (false, Some(About::Unknown { http_only: *http_only }), field),
         };
@@ -186,7 +186,7 @@ impl About {
             Self::Method(values) => of_request(&|request| Answer::Known(any(values, request.method.as_bytes()))),
             Self::Path(values) => of_request(&|request| path_matches(values, request.path)),
             Self::Header(name, values) => of_request(&|request| {
-                let joined = Joined::of(request.headers, name);
+                let joined = request.field(name);
                 Answer::Known(joined.as_bytes().is_some_and(|value| any(values, value)))
             }),
             Self::Unknown { .. } => Answer::Unknown,

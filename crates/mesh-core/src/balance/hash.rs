@@ -14,7 +14,7 @@ use xxhash_rust::xxh64::xxh64;
 use super::Member;
 use crate::config::{HashKey, HashTable};
 use crate::matching::query_value;
-use crate::request::{Joined, RequestHead};
+use crate::request::RequestHead;
 
 /// Ring points where nothing is configured.
 const RING_POINTS_DEFAULT: u64 = 1024;
@@ -52,7 +52,7 @@ pub fn request_hash(key: &HashKey, request: Option<&RequestHead<'_>>, source: Ip
             of(Some(&text[..length]))
         }
         (_, None) => RequestHash::Nothing,
-        (HashKey::Header(name), Some(request)) => of(Joined::of(request.headers, name).as_bytes()),
+        (HashKey::Header(name), Some(request)) => of(request.field(name).as_bytes()),
         (HashKey::Query(name), Some(request)) => of(request.query.and_then(|q| query_value(q, name)).as_deref()),
         (HashKey::Cookie { name, ttl, .. }, Some(request)) => match (cookie_value(request, name), ttl) {
             (Some(value), _) => of(Some(value)),

@@ -26,7 +26,9 @@ pub(super) fn places(members: &[Member], plan: &Plan<'_>) -> Vec<Option<Place>> 
     if let Some((_, to)) = from.max_by_key(|(from, _)| from.len()) {
         return distribute(members, to.iter().map(|(to, share)| (to.as_str(), *share)).collect());
     }
-    if plan.policy.outlier.is_none() {
+    // Who does not know where it is has no near and far.
+    let nowhere = settings.priority.is_empty() && plan.locality.region.is_empty();
+    if plan.policy.outlier.is_none() || nowhere {
         return members.iter().map(alike).collect();
     }
     let priority = |endpoint: &Endpoint| match settings.priority.is_empty() {

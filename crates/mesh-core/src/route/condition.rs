@@ -44,7 +44,7 @@ impl HttpCondition {
             && holds(&self.method, head.method)
             && holds(&self.authority, head.authority)
             && holds(&self.scheme, head.scheme)
-            && self.headers.iter().all(|header| header.holds(head.headers))
+            && self.headers.iter().all(|header| header.holds(head))
             && self.query.iter().all(|parameter| parameter.holds(head.query));
         fits.then_some(match &self.path {
             Some(TextMatch::Prefix(prefix)) => Matched::Prefix(prefix.len()),

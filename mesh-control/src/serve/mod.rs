@@ -1,0 +1,16 @@
+//! Port 15012: delta xDS to proxies and certificates, behind our own TLS.
+//!
+//! `listen` accepts and proves who is there, `ads` authorizes a stream and waits for its pod, `session` decides what a
+//! stream says, `proxies` knows who is connected.
+
+mod ads;
+mod listen;
+mod proxies;
+mod session;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use ads::Ads;
+pub(crate) use listen::serve;
+pub(crate) use proxies::{Proxies, Proxy};

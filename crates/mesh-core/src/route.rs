@@ -4,21 +4,21 @@
 //! then: the client's own labels, regular expressions, cumulative weights, rewrite patterns. [`CompiledRoutes::decide`]
 //! neither allocates nor formats.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{
-    Destination, DirectResponse, Fault, HeaderEdits, HttpAction, HttpRule, L4Match, Origin, Redirect, RouteTable,
-    ServiceName, WeightedDestination,
+    Destination, DirectResponse, Fault, HeaderEdits, Origin, Redirect, ServiceName, WeightedDestination,
 };
 use crate::request::RequestHead;
 use crate::retry::Retry;
 
+mod compile;
 mod condition;
 mod rewrite;
 
+use compile::{L4Rule, Split};
 use condition::HttpCondition;
 use rewrite::Rewriter;
 pub use rewrite::{Rewritten, location};
@@ -153,37 +153,6 @@ pub struct L4Head<'a> {
 }
 
 impl CompiledRoutes {
-    /// Compiles a table for a client with these labels.
-    ///
-    /// Never fails as a whole: a condition that does not compile never matches and is named in the problems; rules
-    /// without any condition left never match.
-    #[must_use]
-    pub fn compile(table: &RouteTable, own_labels: &BTreeMap<String, String>) -> (Self, Vec<String>) {
-        let mut problems = Vec::new();
-        let mut compiled = Self {
-            name: table.name.clone(),
-            origin: table.origin.clone(),
-            implicit: table.implicit,
-            http: Vec::with_capacity(table.http.len()),
-            tls: Vec::with_capacity(table.tls.len()),
-            tcp: Vec::with_capacity(table.tcp.len()),
-            destinations: Vec::new(),
-        };
-        for (index, rule) in table.http.iter().enumerate() {
-            let rule = compiled.compile_rule(index, rule, own_labels, &mut problems);
-            compiled.http.push(Arc::new(rule));
-        }
-        for rule in &table.tls {
-            let rule = compiled.compile_l4(&rule.matches, &rule.destinations, own_labels, false);
-            compiled.tls.push(rule);
-        }
-        for rule in &table.tcp {
-            let rule = compiled.compile_l4(&rule.matches, &rule.destinations, own_labels, rule.matches.is_empty());
-            compiled.tcp.push(rule);
-        }
-        (compiled, problems)
-    }
-
     /// Every destination that some rule can lead to, in a fixed order. [`Routed::destination_index`] points into it, so
     /// that the proxy resolves each once per configuration and not per request.
     #[must_use]
@@ -261,79 +230,6 @@ impl CompiledRoutes {
             Some(None) | None => L4Decision::NotFound,
         }
     }
-
-    fn compile_rule(
-        &mut self,
-        index: usize,
-        rule: &HttpRule,
-        own_labels: &BTreeMap<String, String>,
-        problems: &mut Vec<String>,
-    ) -> Rule {
-        let mut conditions = Vec::with_capacity(rule.matches.len());
-        for written in rule.matches.iter().filter(|m| m.unsupported.is_none() && has_all(own_labels, &m.source_labels))
-        {
-            match HttpCondition::compile(written) {
-                Ok(condition) => conditions.push(condition),
-                Err(error) => problems.push(format!("http rule {}: {error}", rule.name)),
-            }
-        }
-        let rewriter = rule.rewrite.as_ref().map(Rewriter::compile).transpose();
-        let action = match (&rule.action, &rewriter) {
-            (HttpAction::Invalid(why), _) => Action::Invalid(why.as_str().into()),
-            (_, Err(error)) => Action::Invalid(error.to_string().into()),
-            (HttpAction::Redirect(redirect), Ok(_)) => Action::Redirect(redirect.clone()),
-            (HttpAction::Direct(response), Ok(_)) => Action::Direct(response.clone()),
-            (HttpAction::Route(destinations), Ok(_)) => match self.split(destinations) {
-                Some(split) => Action::Route(split),
-                None => Action::Invalid("the weights of its destinations add up to 0".into()),
-            },
-        };
-        if let (Action::Invalid(why), false) = (&action, matches!(rule.action, HttpAction::Invalid(_))) {
-            problems.push(format!("http rule {}: {why}", rule.name));
-        }
-        Rule {
-            name: rule.name.as_str().into(),
-            index,
-            headers: rule.headers.clone(),
-            timeout: rule.timeout,
-            retry: Retry::compile(&rule.retry),
-            fault: rule.fault,
-            always: rule.matches.is_empty(),
-            conditions,
-            action,
-            rewriter: rewriter.unwrap_or_default(),
-        }
-    }
-
-    fn compile_l4(
-        &mut self,
-        matches: &[L4Match],
-        destinations: &[WeightedDestination],
-        own_labels: &BTreeMap<String, String>,
-        always: bool,
-    ) -> L4Rule {
-        let usable = |m: &&L4Match| m.unsupported.is_none() && has_all(own_labels, &m.source_labels);
-        let split = self.split(destinations);
-        L4Rule { always, matches: matches.iter().filter(usable).cloned().collect(), split }
-    }
-
-    /// Gives the destinations their places; `None` if there is nothing to choose from.
-    fn split(&mut self, destinations: &[WeightedDestination]) -> Option<Split> {
-        let first = self.destinations.len();
-        let mut until = Vec::with_capacity(destinations.len());
-        let mut sum = 0_u64;
-        for destination in destinations {
-            sum += u64::from(destination.weight);
-            until.push(sum);
-        }
-        self.destinations.extend_from_slice(destinations);
-        match destinations.len() {
-            0 => None,
-            // A single destination is taken whatever its weight.
-            1 => Some(Split { first, until: Vec::new() }),
-            _ => (sum > 0).then_some(Split { first, until }),
-        }
-    }
 }
 
 impl Rule {
@@ -349,44 +245,6 @@ impl Rule {
     pub fn routes(&self) -> bool {
         matches!(self.action, Action::Route(_))
     }
-}
-
-/// Destinations by weight: the cumulative weight up to each, or nothing where there is one destination.
-#[derive(Debug)]
-struct Split {
-    first: usize,
-    until: Vec<u64>,
-}
-
-impl Split {
-    fn pick(&self, rng: &mut fastrand::Rng) -> usize {
-        let Some(&sum) = self.until.last() else { return self.first };
-        let drawn = rng.u64(0..sum);
-        self.first + self.until.partition_point(|&until| until <= drawn)
-    }
-}
-
-#[derive(Debug)]
-struct L4Rule {
-    always: bool,
-    matches: Vec<L4Match>,
-    split: Option<Split>,
-}
-
-impl L4Rule {
-    fn matches(&self, head: &L4Head<'_>) -> bool {
-        let holds = |m: &L4Match| {
-            m.port.is_none_or(|port| port == head.port)
-                && (m.sni.is_empty() || head.sni.is_some_and(|sni| m.sni.iter().any(|pattern| pattern.matches(sni))))
-                && (m.destination_subnets.is_empty()
-                    || m.destination_subnets.iter().any(|net| net.contains(&head.destination)))
-        };
-        self.always || self.matches.iter().any(holds)
-    }
-}
-
-fn has_all(own: &BTreeMap<String, String>, wanted: &BTreeMap<String, String>) -> bool {
-    wanted.iter().all(|(key, value)| own.get(key) == Some(value))
 }
 
 /// The port of a destination's service: the one that is written, else the service's single port, else the port that the

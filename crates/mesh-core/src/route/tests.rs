@@ -1,10 +1,13 @@
 //! Which rule decides, what it changes, and how weights fall.
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 
 use super::*;
 use crate::config::{
-    HeaderMatch, HostPattern, HttpMatch, QueryMatch, RedirectPort, RetryPolicy, Rewrite, StringMatch, TcpRule, TlsRule,
+    HeaderMatch, HostPattern, HttpAction, HttpMatch, HttpRule, L4Match, QueryMatch, RedirectPort, RetryPolicy, Rewrite,
+    RouteTable, StringMatch, TcpRule, TlsRule,
 };
 
 fn to(host: &str, weight: u32) -> WeightedDestination {
@@ -150,9 +153,13 @@ fn what_is_not_ours_or_not_built_never_matches() {
 fn what_does_not_compile_is_a_problem_of_its_own_rule() {
     let broken = rule(vec![path(StringMatch::Regex("(".into()))], &[("broken", 1)]);
     let weightless = rule(vec![path(StringMatch::Exact("/w".into()))], &[("a", 0), ("b", 0)]);
-    let written = table(vec![broken, weightless, rule(vec![], &[("fine", 1)])]);
+    let mut written = table(vec![broken, weightless, rule(vec![], &[("fine", 1)])]);
+    written.tcp = vec![TcpRule { matches: vec![], destinations: vec![to("a", 0), to("b", 0)] }];
     let (routes, problems) = CompiledRoutes::compile(&written, &BTreeMap::new());
-    assert_eq!(problems.len(), 2, "{problems:?}");
+    assert_eq!(problems.len(), 3, "{problems:?}");
+    assert!(problems[2].starts_with("tcp rule 0"), "{problems:?}");
+    let connection = L4Head { destination: [10, 0, 0, 1].into(), port: 1, sni: None };
+    assert_eq!(routes.decide_tcp(&connection, &mut fastrand::Rng::with_seed(1)), L4Decision::NotFound);
     assert!(problems[0].contains("http rule broken") && problems[1].contains("add up to 0"), "{problems:?}");
     assert_eq!(goes_to(&routes, &head("GET /", &NO_HEADERS), 80), "fine");
     assert_eq!(goes_to(&routes, &head("GET /w", &NO_HEADERS), 80), "invalid");

@@ -392,7 +392,9 @@ proptest! {
     ) {
         let places: Vec<(usize, usize)> = policies.iter().enumerate()
             .flat_map(|(p, policy)| (0..policy.rules.len()).map(move |r| (p, r))).collect();
-        prop_assume!(!places.is_empty());
+        if places.is_empty() {
+            return Ok(());
+        }
         let (p, r) = places[at.index(places.len())];
         let mut with = policies.clone();
         let rule = &mut with[p].rules[r];
@@ -419,7 +421,9 @@ proptest! {
             let to = rule.to.iter_mut().flat_map(|operation| &mut operation.terms);
             from.chain(to).chain(rule.when.iter_mut().flat_map(|condition| &mut condition.terms))
         }).collect();
-        prop_assume!(!terms.is_empty());
+        if terms.is_empty() {
+            return Ok(());
+        }
         let index = at.index(terms.len());
         *terms[index] = unknown(http_only);
         prop_assert!(!allowed(&with, traffic) || allowed(&policies, traffic));

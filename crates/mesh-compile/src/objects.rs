@@ -278,7 +278,8 @@ impl Objects {
             "RequestAuthentication" => drop(self.request_authentications.remove(key)),
             "Telemetry" => drop(self.telemetries.remove(key)),
             "ConfigMap" => {
-                if self.config_maps.remove(key).is_some() && self.is_mesh_config(key) {
+                let removed = self.config_maps.remove(key);
+                if removed.is_some() && self.is_mesh_config(key) {
                     self.read_mesh_config(None);
                 }
             }

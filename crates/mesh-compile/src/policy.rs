@@ -272,7 +272,7 @@ fn hash_key(key: &networking::HashKey) -> Option<HashKey> {
 
 /// Whether a number up to [`HASH_TABLE_MAX`] is a prime.
 pub(crate) fn is_prime(number: u64) -> bool {
-    number > 1 && (2..).take_while(|divisor| divisor * divisor <= number).all(|divisor| number % divisor != 0)
+    number > 1 && (2..).take_while(|divisor| divisor * divisor <= number).all(|divisor| !number.is_multiple_of(divisor))
 }
 
 fn pool(settings: Option<&ConnectionPoolSettings>, mesh: &mesh_crd::MeshConfig) -> ConnectionPool {

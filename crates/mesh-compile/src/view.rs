@@ -207,7 +207,9 @@ pub(crate) fn exports(list: &[String], default: &[String], own: &str, client: &s
 /// The egress hosts of a Sidecar, for clients in `namespace`; none where it has no egress listener.
 fn egress_hosts(sidecar: &Object<Sidecar>, namespace: &str) -> Option<Vec<(String, String)>> {
     if sidecar.spec.egress.is_empty() {
-        return None;
+        // A list that could not be read must not make everything visible.
+        let unreadable = sidecar.issues.touching("spec.egress").is_some();
+        return unreadable.then(Vec::new);
     }
     let parse = |text: &String| {
         let (from, host) = text.split_once('/')?;

@@ -118,6 +118,7 @@ proptest! {
             other.apply(rest.swap_remove(at));
         }
         prop_assert_eq!(compile_all(&other), held);
+        prop_assert_eq!(other.validate_all(), objects.validate_all());
     }
 }
 

@@ -20,6 +20,8 @@ use crate::output::{self, BAD, BOLD, COMMAND, GOOD, WAITING, styled};
 const LOOK: Duration = Duration::from_millis(50);
 /// Log lines of a failing container that are shown.
 const LOG_LINES: usize = 8;
+/// Pods that are explained in full; the others are named.
+const EXPLAINED_MAX: usize = 3;
 /// Pods that cannot start are given this long: something that they wait for may be just being made.
 const HOPE: Duration = Duration::from_secs(3);
 
@@ -32,13 +34,13 @@ pub(crate) fn up(args: &cli::Up) -> anyhow::Result<ExitCode> {
     let words = ["sandbox", "agent", "--name", dir.name(), "--programs"].map(str::to_owned);
     let words: Vec<String> = words.into_iter().chain([programs.display().to_string()]).collect();
     match client::start(&dir, &words)? {
-        Start::WasUp => bail!(
-            "the sandbox {:?} is up already: `meshctl sandbox apply -f {}{}` changes it, `meshctl sandbox down{1}` ends it, \
-             and `--name` starts another one beside it",
-            dir.name(),
-            args.dir.display(),
-            name_flag(&dir),
-        ),
+        Start::WasUp => {
+            let (name, flag, given) = (dir.name(), name_flag(&dir), args.dir.display());
+            bail!(
+                "the sandbox {name:?} is up already: `meshctl sandbox apply -f {given}{flag}` changes it, \
+                 `meshctl sandbox down{flag}` ends it, and `--name` starts another one beside it"
+            )
+        }
         Start::Started { after_crash: true } => {
             output::note("What a crashed sandbox of this name had left was removed.")
         }
@@ -199,7 +201,8 @@ pub(super) fn explain(dir: &StateDir, status: &Status, seconds: u64) {
     for problem in &status.problems {
         output::note(format_args!("{BAD}error:{BAD:#} {problem}"));
     }
-    for pod in status.pods.iter().filter(|p| !p.well) {
+    let unwell: Vec<_> = status.pods.iter().filter(|p| !p.well).collect();
+    for pod in unwell.iter().take(EXPLAINED_MAX) {
         output::note(format_args!("\n{BAD}pod {}/{}{BAD:#} is not ready: {}", pod.namespace, pod.name, pod.status));
         for (container, why) in &pod.complaints {
             output::note(format_args!("  container {container}: {why}"));
@@ -215,6 +218,10 @@ pub(super) fn explain(dir: &StateDir, status: &Status, seconds: u64) {
             "  look: {}",
             styled(COMMAND, format!("meshctl sandbox logs {} -n {ns}{flag}", pod.name))
         ));
+    }
+    if unwell.len() > EXPLAINED_MAX {
+        let more: Vec<_> = unwell[EXPLAINED_MAX..].iter().map(|p| format!("{} ({})", p.name, p.status)).collect();
+        output::note(format_args!("\nnot ready either: {}", more.join(", ")));
     }
     output::note(format_args!(
         "\nThe sandbox is up, but not everything in it was ready within {seconds} s. Correct the manifests and apply them \

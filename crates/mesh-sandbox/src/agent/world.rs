@@ -74,7 +74,7 @@ impl PodEntry {
             object["metadata"]["deletionTimestamp"] = end.to_string().into();
             object["metadata"]["deletionGracePeriodSeconds"] = (*grace).into();
         }
-        object["status"] = self.status.to_json(self.terminating());
+        object["status"] = self.status.to_json();
         object
     }
 }

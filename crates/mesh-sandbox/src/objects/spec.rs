@@ -424,7 +424,9 @@ impl PodSpec {
                 note(&format!("spec.volumes[{}].projected.", volume.name), &source.rest);
             }
         }
-        for container in self.all_containers() {
+        // What the injector adds is the mesh's own business.
+        let written = || self.all_containers().filter(|c| !matches!(c.name.as_str(), "mesh-init" | "mesh-proxy"));
+        for container in written() {
             let at = format!("container {}: ", container.name);
             note(&at, &container.rest);
             note(&format!("{at}securityContext."), &container.security_context.rest);
@@ -433,7 +435,7 @@ impl PodSpec {
                 note(&format!("{at}volumeMounts[{}].", mount.name), &mount.rest);
             }
         }
-        for container in self.all_containers() {
+        for container in written() {
             let given = &container.resources;
             if !given.limits.is_empty() || !given.requests.is_empty() {
                 out.push(format!(

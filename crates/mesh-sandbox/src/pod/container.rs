@@ -189,7 +189,11 @@ impl Keeper {
                     let path = crate::paths::PodDir::through(self.cx.pid, &self.cx.dir.container(&self.container.name));
                     std::fs::write(&path, serde_json::to_string(&spec)?)?;
                     let log = self.cx.log(&self.container.name)?;
-                    return Running::start(self.cx.pid, &path, log).await;
+                    let started = Running::start(self.cx.pid, &path, log).await;
+                    return started.map_err(|why| match self.last_words() {
+                        Some(words) => why.context(words),
+                        None => why,
+                    });
                 }
                 Err(Unready::Missing(message)) => {
                     self.status(|s| s.state = State::Waiting { reason: "CreateContainerConfigError", message });
@@ -198,6 +202,13 @@ impl Keeper {
                 Err(Unready::Never(why)) => return Err(why),
             }
         }
+    }
+
+    /// The last line of the container's log.
+    fn last_words(&self) -> Option<String> {
+        let text = std::fs::read(self.cx.dir.log(&self.container.name)).ok()?;
+        let text = String::from_utf8_lossy(&text);
+        text.lines().last().map(str::to_owned)
     }
 
     /// The hook and the probes of a running process; never returns, it is dropped when the process ends.

@@ -6,6 +6,9 @@ use serde_json::Value;
 
 use crate::objects::spec::{Container, EnvVar, FieldRef, PodSpec, ResourceFieldRef};
 
+/// The data of a ConfigMap or Secret, by its name.
+pub(crate) type Lookup<'a> = dyn Fn(&str) -> Option<BTreeMap<String, Vec<u8>>> + 'a;
+
 /// Where references are looked up. A `None` means that the object or key does not exist (yet).
 pub(crate) struct Sources<'a> {
     /// The pod object: metadata and spec.
@@ -14,9 +17,9 @@ pub(crate) struct Sources<'a> {
     pub(crate) pod_ips: &'a [String],
     pub(crate) host_ip: &'a str,
     /// Data of a ConfigMap.
-    pub(crate) config_map: &'a dyn Fn(&str) -> Option<BTreeMap<String, Vec<u8>>>,
+    pub(crate) config_map: &'a Lookup<'a>,
     /// Data of a Secret, decoded.
-    pub(crate) secret: &'a dyn Fn(&str) -> Option<BTreeMap<String, Vec<u8>>>,
+    pub(crate) secret: &'a Lookup<'a>,
 }
 
 /// The environment of `container`. The error says which reference cannot be resolved.

@@ -54,7 +54,8 @@ pub(crate) struct RunSpec {
     pub(crate) no_new_privileges: bool,
     /// The file system to build; `None` when the process joins one that exists (`exec`).
     pub(crate) root: Option<root::RootSpec>,
-    /// Whether the process keeps the caller's terminal and session.
+    /// Whether the process keeps the caller's terminal and session. Otherwise its standard input is the supervisor's
+    /// socket until it becomes its program.
     pub(crate) interactive: bool,
 }
 
@@ -141,7 +142,7 @@ fn pause() -> anyhow::Result<ExitCode> {
 /// it ended.
 ///
 /// `SPEC` is the path of a [`RunSpec`]. With `--report`, standard input is a socket on which the new process's id is
-/// reported, and the process gets none. With `--join` the process sees the file system of `PID` instead of building one,
+/// reported, and then by the process itself that everything is prepared; its program gets an empty standard input. With `--join` the process sees the file system of `PID` instead of building one,
 /// and runs `COMMAND`.
 fn enter(args: &[&str]) -> anyhow::Result<ExitCode> {
     let (args, command) = match args.iter().position(|a| *a == "--") {
@@ -165,15 +166,18 @@ fn enter(args: &[&str]) -> anyhow::Result<ExitCode> {
     enter_namespaces(pid)?;
     let mut command = Command::new("/proc/self/exe");
     command.arg(RUN).env(RUN_SPEC, serde_json::to_string(&spec)?);
-    if report {
-        command.stdin(Stdio::null());
-    }
     let mut child = command.spawn().context("cannot start a process in the pod")?;
     if report {
-        let socket = std::io::stdin().as_fd().try_clone_to_owned()?;
-        std::io::Write::write_all(&mut std::fs::File::from(socket), format!("{}\n", child.id()).as_bytes())?;
+        tell(&format!("pid {}\n", child.id()))?;
     }
     Ok(code(child.wait()?))
+}
+
+/// Tells the supervisor something, on the socket that is standard input.
+fn tell(what: &str) -> anyhow::Result<()> {
+    let socket = std::io::stdin().as_fd().try_clone_to_owned()?;
+    std::io::Write::write_all(&mut std::fs::File::from(socket), what.as_bytes())
+        .context("the supervisor does not listen")
 }
 
 fn enter_namespaces(pid: &str) -> anyhow::Result<()> {
@@ -209,7 +213,13 @@ fn run() -> anyhow::Result<ExitCode> {
     let dir = spec.dir.as_deref().unwrap_or("/");
     std::env::set_current_dir(dir).with_context(|| format!("workingDir {dir:?}"))?;
     let Some((program, args)) = spec.argv.split_first() else { bail!("the command is empty") };
-    let err = Command::new(program).args(args).env_clear().envs(&spec.env).exec();
+    let mut command = Command::new(program);
+    command.args(args).env_clear().envs(&spec.env);
+    if !spec.interactive {
+        tell("ready\n")?;
+        command.stdin(Stdio::null());
+    }
+    let err = command.exec();
     eprintln!("sandbox: cannot run {program:?}: {err}");
     let found = err.kind() != std::io::ErrorKind::NotFound;
     Ok(ExitCode::from(if found { EXIT_CANNOT_RUN } else { EXIT_NOT_FOUND }))

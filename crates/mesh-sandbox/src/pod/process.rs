@@ -111,12 +111,23 @@ impl Running {
     /// Starts a container's process from the description at `spec` in the pod whose PID 1 is `pod`; output goes to `log`.
     pub(crate) async fn start(pod: u32, spec: &Path, log: File) -> anyhow::Result<Self> {
         let (mut enter, socket) = spawn_enter(&["--report"], pod, spec, &[], log.try_clone()?.into(), log.into())?;
-        let mut line = String::new();
-        let mut socket = BufReader::new(socket);
-        tokio::time::timeout(START_TIMEOUT, socket.read_line(&mut line)).await.context("starting took too long")??;
-        let Ok(pid) = line.trim().parse::<u32>() else {
-            drop(enter.wait().await);
-            bail!("the container could not be started; its log says why");
+        let mut lines = BufReader::new(socket).lines();
+        let (mut pid, mut prepared) = (None, false);
+        let report = async {
+            // The two lines come from two processes, in either order.
+            while pid.is_none() || !prepared {
+                let Some(line) = lines.next_line().await? else { break };
+                match line.strip_prefix("pid ") {
+                    Some(number) => pid = number.parse::<u32>().ok(),
+                    None => prepared = true,
+                }
+            }
+            anyhow::Ok(())
+        };
+        tokio::time::timeout(START_TIMEOUT, report).await.context("starting took too long")??;
+        let (Some(pid), true) = (pid, prepared) else {
+            enter.wait().await?;
+            bail!("the container could not be started");
         };
         let process = open(pid).context("the process ended at once")?;
         Ok(Self { enter, process })

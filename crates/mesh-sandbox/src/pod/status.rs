@@ -136,7 +136,7 @@ impl PodStatus {
     }
 
     /// `Pod.status`.
-    pub(crate) fn to_json(&self, terminating: bool) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         let since = self.since.map(|t| t.to_string());
         let ready = self.ready();
         let yes = |b: bool| if b { "True" } else { "False" };
@@ -156,7 +156,7 @@ impl PodStatus {
                 condition("PodScheduled", true),
                 condition("Initialized", self.initialized),
                 condition("ContainersReady", ready),
-                condition("Ready", ready && !terminating || ready),
+                condition("Ready", ready),
             ],
             "initContainerStatuses": list(true),
             "containerStatuses": list(false),

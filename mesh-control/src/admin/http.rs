@@ -9,7 +9,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Port, State};
+use super::{Answer, Port, State};
 
 /// Connections at once.
 const CONNECTIONS_MAX: usize = 64;
@@ -56,7 +56,7 @@ pub(crate) async fn serve(listener: TcpListener, port: Port, state: Arc<State>, 
         tasks.spawn(async move {
             let answer = service_fn(move |request: Request<Incoming>| {
                 let state = state.clone();
-                async move { Ok::<_, Infallible>(respond(&state, port, &request)) }
+                async move { Ok::<_, Infallible>(respond(state, port, &request).await) }
             });
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -76,8 +76,15 @@ pub(crate) async fn serve(listener: TcpListener, port: Port, state: Arc<State>, 
     tasks.wait().await;
 }
 
-fn respond(state: &State, port: Port, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-    let answer = state.answer(port, request.method(), request.uri().path());
+async fn respond(state: Arc<State>, port: Port, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    // A report on a large mesh takes its time; the threads that serve proxies have none.
+    let answer = tokio::task::spawn_blocking(move || state.answer(port, &method, &path)).await;
+    let answer = answer.unwrap_or_else(|_| Answer {
+        status: StatusCode::INTERNAL_SERVER_ERROR,
+        content_type: "text/plain",
+        body: "answering failed; the log says why\n".to_owned(),
+    });
     let mut response = Response::new(Full::new(Bytes::from(answer.body)));
     *response.status_mut() = answer.status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(answer.content_type));

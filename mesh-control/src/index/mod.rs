@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use ipnet::IpNet;
 use mesh_api::Encoded;
-use mesh_compile::{Affected, ObjectRef, Objects, Options, Resource};
+use mesh_compile::{Affected, ObjectRef, Objects, Options, Problem, Resource};
 use mesh_core::config::{ResourceName, ServiceName};
 use mesh_core::identity::SpiffeId;
 use mesh_crd::AnyObject;
@@ -206,13 +206,15 @@ impl Index {
             && inner.objects.compile(view, name).is_some_and(|resource| is_absent(&resource))
     }
 
-    /// Runs `read` on the objects, where they came from, and the files that are broken.
-    pub(crate) fn read<T>(
-        &self,
-        read: impl FnOnce(&Objects, &BTreeMap<ObjectRef, Arc<Loaded>>, &[FileProblem]) -> T,
-    ) -> T {
+    /// All objects with their places, and what is wrong with files.
+    pub(crate) fn loaded(&self) -> (Vec<Arc<Loaded>>, Vec<FileProblem>) {
         let inner = self.lock();
-        read(&inner.objects, &inner.loaded, &inner.files)
+        (inner.loaded.values().cloned().collect(), inner.files.clone())
+    }
+
+    /// The compiler's problems with one object.
+    pub(crate) fn validate(&self, object: &ObjectRef) -> Vec<Problem> {
+        self.lock().objects.validate(object)
     }
 
     fn has_pending(&self) -> bool {

@@ -3,8 +3,11 @@
 //! The problems are the compiler's and the files' source's own; nothing is judged here. What is added is the place: file
 //! and line of the field that a problem names.
 
-use mesh_compile::{Code, ObjectRef, Objects, Problem, Severity};
-use mesh_crd::{Issue, IssueKind};
+#[cfg(test)]
+mod tests;
+
+use mesh_compile::{Code, Problem, Severity};
+use mesh_crd::AnyObject;
 use serde::Serialize;
 
 use crate::index::Index;
@@ -35,29 +38,30 @@ struct ProblemStatus {
     source: String,
 }
 
-/// The state of every object, files that are not used as they stand first.
+/// The state of every object, files that are not used as they stand first. Takes long in a large mesh: not for a thread
+/// that serves.
 pub(crate) fn report(index: &Index) -> Vec<ObjectStatus> {
-    index.read(|objects, loaded, files| {
-        let files = files.iter().map(of_file);
-        let objects = loaded.iter().map(|(reference, one)| of_object(one, validate(objects, reference, one)));
-        files.chain(objects).collect()
-    })
+    let (loaded, files) = index.loaded();
+    let files = files.iter().map(of_file);
+    // One lock per object, so that nobody waits for the whole report.
+    let objects = loaded.iter().map(|one| of_object(one, problems(index, one)));
+    files.chain(objects).collect()
 }
 
-/// What could not be read of an object.
-fn validate(_objects: &Objects, reference: &ObjectRef, loaded: &Loaded) -> Vec<Problem> {
-    let problem = |issue: &Issue| Problem {
+fn problems(index: &Index, loaded: &Loaded) -> Vec<Problem> {
+    let reference = loaded.reference();
+    let AnyObject::Other(other) = &loaded.object else { return index.validate(&reference) };
+    let message = other.note.clone().unwrap_or_else(|| {
+        format!("{} of {} is a kind that the mesh does not read: it has no effect", other.kind, other.api_version)
+    });
+    vec![Problem {
         severity: Severity::Error,
-        code: match issue.kind {
-            IssueKind::Unknown => Code::UnknownField,
-            IssueKind::Invalid => Code::InvalidValue,
-        },
-        object: reference.clone(),
-        field: issue.path.clone(),
-        message: issue.message.clone(),
-        fix: "write it as the kind's reference says".to_owned(),
-    };
-    loaded.object.issues().iter().map(problem).collect()
+        code: Code::Unsupported,
+        object: reference,
+        field: String::new(),
+        message,
+        fix: "express it in a kind that is read, or remove it".to_owned(),
+    }]
 }
 
 fn of_file(problem: &FileProblem) -> ObjectStatus {

@@ -1,5 +1,6 @@
 //! The last content of each file that parsed, kept in the state folder: what a broken file means after a restart.
 
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -31,7 +32,12 @@ impl Saved {
     pub(super) fn write(&self, path: &str, content: &str) {
         let place = self.place(path);
         let beside = place.with_extension("new");
-        let written = std::fs::create_dir_all(&self.folder)
+        // Private: a directory of configuration can also hold Secrets.
+        let mut folder = std::fs::DirBuilder::new();
+        let written = folder
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.folder)
             .and_then(|()| std::fs::write(&beside, content))
             .and_then(|()| std::fs::rename(&beside, &place));
         if let Err(error) = written {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::LazyLock;
 
 use anyhow::{Context, ensure};
 use serde_json::Value;
@@ -10,9 +11,15 @@ use serde_json::Value;
 /// The one target that everything is built for (`.cargo/config.toml`).
 pub(crate) const TARGET: &str = "x86_64-unknown-linux-gnu";
 
-/// The repository's root.
+/// The repository's root, as cargo says it now: a build folder that several clones share may hold another one's xtask.
 pub(crate) fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the repository")
+    static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
+        let built_in = || PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+        let mut folder = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(built_in, PathBuf::from);
+        folder.pop();
+        folder
+    });
+    &ROOT
 }
 
 /// A `cargo` command in the repository's root.

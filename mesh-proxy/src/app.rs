@@ -15,13 +15,16 @@ use std::sync::Arc;
 use mesh_tls::{ClientTls, ServerTls, alpn};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::admin;
 use crate::bootstrap::{self, Bootstrap};
 use crate::certs::Certificates;
 use crate::config::{Discovery, Views, Writer};
 use crate::control_plane::ControlPlane;
 use crate::control_socket;
 use crate::drain::{Drain, DrainWatch};
+use crate::listen;
 use crate::ready::Ready;
+use crate::telemetry::Telemetry;
 
 /// What a worker of the data path is handed. Everything in it is shared and cheap to clone.
 #[derive(Clone)]
@@ -96,6 +99,7 @@ async fn run(bootstrap: Arc<Bootstrap>) -> std::io::Result<()> {
             "the state folder cannot be written: neither configuration nor certificate survive a restart of this container"
         );
     }
+    let telemetry = Telemetry::start(bootstrap.workers)?;
     let ready = Ready::new();
     let (drain, drain_watch) = Drain::new();
     let certificates = Certificates::new(Arc::clone(&bootstrap), ready.clone());
@@ -132,7 +136,18 @@ async fn run(bootstrap: Arc<Bootstrap>) -> std::io::Result<()> {
             tracing::error!(%error, path = %socket.display(), "the control socket cannot be made: drain and ready do not work");
         }
     });
-    let _ = worker;
+    tokio::spawn(admin::run(admin::Admin {
+        bootstrap: Arc::clone(&bootstrap),
+        views: worker.views.clone(),
+        ready: ready.clone(),
+        drain: worker.drain.clone(),
+        credentials,
+        metrics: Arc::clone(&telemetry.metrics),
+        begun: std::time::Instant::now(),
+    }));
+    // Only when all workers listen may traffic come.
+    let workers = listen::workers::start(&worker, bootstrap.workers, &telemetry)?;
+    ready.listening();
 
     let mut term = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -142,5 +157,7 @@ async fn run(bootstrap: Arc<Bootstrap>) -> std::io::Result<()> {
     }
     tracing::info!("TERM: ending what is in flight");
     drain.stop(bootstrap.grace_period, tokio::time::Instant::now());
+    // The control thread goes on meanwhile: what is in flight may still need its configuration.
+    let _ = tokio::task::spawn_blocking(|| workers.join()).await;
     Ok(())
 }

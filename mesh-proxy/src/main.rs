@@ -3,6 +3,7 @@
 //! `mesh-proxy sidecar` runs in every pod of the mesh. The other commands talk to the running proxy through its Unix
 //! socket: `drain` is the container's preStop hook, `ready` its startup probe. The code map is in `app`.
 
+mod admin;
 mod app;
 mod backoff;
 mod bootstrap;
@@ -10,8 +11,17 @@ mod certs;
 mod config;
 mod control_plane;
 mod control_socket;
+mod detect;
 mod drain;
+#[cfg(test)]
+mod fake_control;
+mod http;
+mod inbound;
+mod listen;
+mod outbound;
 mod ready;
+mod telemetry;
+mod upstream;
 
 use std::process::ExitCode;
 use std::time::Duration;

@@ -1,0 +1,66 @@
+//! The series of what this pod asks of others.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use mesh_core::config::{Endpoint, ServiceName};
+
+use crate::config::View;
+use crate::listen::local::Local;
+use crate::telemetry::labels::{Protocol, Reporter, Route, Security};
+use crate::telemetry::peer::{Peer, UNKNOWN};
+
+/// What stands for a service where nobody described the destination.
+pub(super) const PASSTHROUGH: &str = "PassthroughCluster";
+/// What stands for a service where such a destination is refused.
+pub(super) const BLACK_HOLE: &str = "BlackHoleCluster";
+
+/// What a request or connection goes to, as far as it is known.
+pub(super) struct Destination<'a> {
+    /// The service, or what stands for it.
+    pub(super) service: Option<&'a ServiceName>,
+    /// What stands for it, and the host that was named.
+    pub(super) instead: (&'static str, &'a str),
+    /// The endpoint.
+    pub(super) endpoint: Option<&'a Endpoint>,
+    /// The endpoint's identity was verified, or will have been before anything is sent.
+    pub(super) mutual_tls: bool,
+}
+
+/// The labels.
+pub(super) fn route(local: &Local, view: &View, to: &Destination<'_>, protocol: Protocol) -> Route {
+    let destination = match to.endpoint {
+        Some(endpoint) => {
+            let identity = endpoint.identity.as_ref().filter(|_| to.mutual_tls);
+            Peer::of(&endpoint.workload, identity)
+        }
+        None => Peer::unknown(),
+    };
+    let (service, service_name, service_namespace): (Arc<str>, Arc<str>, Arc<str>) = match to.service {
+        Some(name) => {
+            let short = name.host.split('.').next().unwrap_or(&name.host);
+            let is_kubernetes = name.host.contains(".svc.");
+            let shown = if is_kubernetes { short } else { &name.host };
+            (Arc::clone(&name.host), shown.into(), Arc::clone(&name.namespace))
+        }
+        None => {
+            let host = if to.instead.1.is_empty() { UNKNOWN } else { to.instead.1 };
+            (host.into(), to.instead.0.into(), UNKNOWN.into())
+        }
+    };
+    Route {
+        reporter: Reporter::Source,
+        source: local.me(view).peer,
+        destination: Arc::new(destination),
+        service,
+        service_name,
+        service_namespace,
+        protocol,
+        security: Security::Unknown,
+    }
+}
+
+/// `outbound|9080|v1|reviews.bookinfo.svc.cluster.local`, as Envoy names it.
+pub(super) fn cluster_name(service: &ServiceName, subset: Option<&str>, port: u16) -> Rc<str> {
+    format!("outbound|{port}|{}|{}", subset.unwrap_or_default(), service.host).into()
+}

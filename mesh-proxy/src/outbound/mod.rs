@@ -1,0 +1,19 @@
+//! Connections that the pod's application makes: what is behind the address, which way the request goes, and who must
+//! answer.
+//!
+//! [`connection`] begins with a captured connection, [`place`] finds what its address means and [`named`] what its host
+//! does, [`http`] serves requests (open [`http::serve_request`] first), [`attempt`] makes one attempt with one endpoint,
+//! [`edits`] are the author's changes of headers and direct answers, [`tcp`] passes bytes, and [`labels`] are the series.
+
+mod attempt;
+mod connection;
+mod edits;
+mod http;
+mod labels;
+mod named;
+mod place;
+mod tcp;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use connection::serve;

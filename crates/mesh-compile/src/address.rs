@@ -16,7 +16,13 @@ impl View<'_> {
     /// What is behind an address. There always is an answer.
     pub(crate) fn address(&self, ip: IpAddr) -> Address {
         let ip = ip.to_canonical();
-        let exact = self.objects.index.addresses.get(&ip).into_iter().flatten();
+        // A pod's address is the pod's: no ServiceEntry of another namespace takes it over.
+        let is_pod = self.objects.pod_at(ip).is_some();
+        let may_claim = |definer: &&Definer| match definer {
+            Definer::Service(_) => true,
+            Definer::Entry(key) => !is_pod || key.namespace == self.namespace,
+        };
+        let exact = self.objects.index.addresses.get(&ip).into_iter().flatten().filter(may_claim);
         let answer = self
             .services_answer(exact)
             .or_else(|| self.pod_answer(ip))

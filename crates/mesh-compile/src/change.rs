@@ -13,6 +13,7 @@ use mesh_crd::networking::ServiceEntry;
 
 use crate::hosts;
 use crate::objects::{self, Objects, entry_hosts, entry_networks, pod_addresses, pod_uid, selects, service_addresses};
+use crate::settings::is_listed;
 
 /// A set of keys, or all of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -216,7 +217,10 @@ impl Objects {
     fn service_touches(&self, key: &ObjectKey, affected: &mut Affected) {
         let Some(service) = self.services.get(key) else { return };
         let host = self.service_host(key);
-        affected.settings = true;
+        // A host that only had routes may now have an address, or the other way round.
+        let is_routed = hosts::patterns(&host).any(|pattern| self.index.routes.contains_key(&pattern));
+        let is_alias = service.spec.spec.type_ == "ExternalName";
+        affected.settings |= is_routed || is_alias || service_addresses(service).into_iter().any(is_listed);
         affected.host(&host);
         affected.addresses.extend(service_addresses(service));
         self.targets_touched(&host, affected);
@@ -256,7 +260,7 @@ impl Objects {
 
     fn pod_touches(&self, key: &ObjectKey, settings: bool, affected: &mut Affected) {
         let Some(pod) = self.pods.get(key) else { return };
-        affected.settings |= settings;
+        affected.settings |= settings && pod_addresses(pod).into_iter().any(is_listed);
         affected.inbound.insert(pod_uid(pod));
         affected.addresses.extend(pod_addresses(pod));
         self.memberships_touched(key, affected);

@@ -165,7 +165,8 @@ fn clean(address: &str) -> String {
 /// Service port → endpoint port, matched by the port's name.
 fn slice_ports(service: &Object<Service>, slice: &Object<EndpointSlice>) -> BTreeMap<u16, u16> {
     let mut ports = BTreeMap::new();
-    for port in &service.spec.spec.ports {
+    // UDP is not captured, and may have the number of a TCP port.
+    for port in service.spec.spec.ports.iter().filter(|port| transport(&port.protocol) == "TCP") {
         let same = |listed: &&kubernetes::EndpointPort| {
             listed.name == port.name && transport(&listed.protocol) == transport(&port.protocol)
         };

@@ -162,6 +162,9 @@ impl Objects {
     /// Adds or replaces an object and says which resources may have changed by it. Kinds that the mesh does not read
     /// change nothing.
     pub fn apply(&mut self, object: AnyObject) -> Affected {
+        if matches!(object, AnyObject::Other(_)) {
+            return Affected::default();
+        }
         let (kind, key) = (object.kind().to_owned(), object.key());
         let mut affected = self.remove(&kind, &key);
         if self.insert(object) {
@@ -450,6 +453,11 @@ impl Objects {
         Self::within(&self.authorization_policies, namespace)
     }
 
+    /// The Sidecars of a namespace, by name.
+    pub(crate) fn sidecars_of(&self, namespace: &str) -> impl Iterator<Item = &Arc<Object<Sidecar>>> {
+        Self::within(&self.sidecars, namespace)
+    }
+
     /// The Telemetries of a namespace, by name.
     pub(crate) fn telemetries_of(&self, namespace: &str) -> impl Iterator<Item = &Arc<Object<Telemetry>>> {
         Self::within(&self.telemetries, namespace)
@@ -488,12 +496,13 @@ fn slice_addresses(slice: &Object<EndpointSlice>) -> BTreeSet<IpAddr> {
     slice.spec.endpoints.iter().flat_map(|endpoint| &endpoint.addresses).filter_map(|ip| ip.parse().ok()).collect()
 }
 
-/// A Service's own addresses.
+/// A Service's own addresses. `externalIPs` are not among them: anybody may write any address there
+/// (CVE-2020-8554), and the mesh must not send one namespace's traffic to another by it.
 pub(crate) fn service_addresses(service: &Object<Service>) -> Vec<IpAddr> {
     let spec = &service.spec.spec;
     let first = std::iter::once(&spec.cluster_ip);
     let mut addresses = Vec::new();
-    for ip in first.chain(&spec.cluster_ips).chain(&spec.external_ips).filter_map(|ip| ip.parse().ok()) {
+    for ip in first.chain(&spec.cluster_ips).filter_map(|ip| ip.parse().ok()) {
         if !addresses.contains(&ip) {
             addresses.push(ip);
         }

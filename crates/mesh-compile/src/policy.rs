@@ -19,7 +19,7 @@ use mesh_crd::networking::{
 use crate::Objects;
 use crate::hosts;
 use crate::objects::origin;
-use crate::view::{View, exports};
+use crate::view::{View, export_list, exports};
 
 /// Smallest ring of a consistent hash that asks for none.
 const RING_SIZE_DEFAULT: u64 = 1024;
@@ -67,7 +67,7 @@ impl<'o> View<'o> {
 
     fn sees_rule(&self, rule: &Object<DestinationRule>) -> bool {
         let default = &self.objects.mesh.default_destination_rule_export_to;
-        exports(&rule.spec.export_to, default, &rule.meta.namespace, self.namespace)
+        exports(export_list(&rule.spec.export_to, rule), default, &rule.meta.namespace, self.namespace)
     }
 }
 
@@ -222,9 +222,10 @@ pub(crate) fn client_tls(tls: &ClientTlsSettings, names: &[String], service: &Se
             if let Some((field, _)) = unbuilt.iter().find(|(_, set)| *set) {
                 return ClientTls::Unsupported(format!("tls.{field} is not built"));
             }
-            let sni = filled(&tls.sni).or_else(|| filled(service.host.trim_start_matches("*.")));
+            // A wildcard is no name to ask for: then the proxy asks for the request's own host.
+            let host = if service.host.starts_with('*') { "" } else { &service.host };
             ClientTls::Simple {
-                sni: sni.filter(|_| !service.host.starts_with('*') || !tls.sni.is_empty()),
+                sni: filled(&tls.sni).or_else(|| filled(host)),
                 subject_alt_names,
                 insecure_skip_verify: tls.insecure_skip_verify == Some(true),
             }

@@ -1,6 +1,7 @@
 //! What holds for the whole mesh, as seen from one namespace.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use mesh_core::config::{AccessLog, AccessLogFormat, MeshSettings, OutboundPolicy, PathNormalization};
@@ -116,6 +117,11 @@ impl Objects {
 fn widen(net: IpNet, v4_bits: u8, v6_bits: u8) -> IpNet {
     let bits = if net.addr().is_ipv4() { v4_bits } else { v6_bits };
     IpNet::new(net.addr(), net.prefix_len().min(bits)).map_or(net, |net| net.trunc())
+}
+
+/// Whether an address makes, or may make, a prefix of the settings.
+pub(crate) fn is_listed(ip: IpAddr) -> bool {
+    !is_private(IpNet::from(ip))
 }
 
 fn is_private(net: IpNet) -> bool {

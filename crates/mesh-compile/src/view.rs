@@ -1,11 +1,13 @@
 //! What one namespace sees: `exportTo` and `Sidecar`, and the resources compiled from there.
 
+use std::sync::LazyLock;
+
 use mesh_core::config::{
     Address, Endpoint, HiddenReason, Host, Inbound, MeshSettings, ResourceName, RouteTable, Service, ServiceName,
 };
 use mesh_crd::kubernetes;
 use mesh_crd::networking::{ServiceEntry, Sidecar, VirtualService};
-use mesh_crd::{Object, labels};
+use mesh_crd::{Kind, Object, labels};
 
 use crate::hosts;
 use crate::objects::{Definer, Objects, seniority};
@@ -121,8 +123,7 @@ impl<'o> View<'o> {
                 exports(&list, default, &object.meta.namespace, self.namespace)
             }
             Definition::Entry(object) => {
-                exports(&object.spec.export_to, default, &object.meta.namespace, self.namespace)
-                    && object.issues.touching("spec.exportTo").is_none()
+                exports(export_list(&object.spec.export_to, object), default, &object.meta.namespace, self.namespace)
             }
         }
     }
@@ -136,7 +137,7 @@ impl<'o> View<'o> {
     /// Whether a VirtualService is for the namespace's clients.
     pub(crate) fn sees_routes(&self, object: &Object<VirtualService>, host: &str) -> bool {
         let default = &self.objects.mesh.default_virtual_service_export_to;
-        exports(&object.spec.export_to, default, &object.meta.namespace, self.namespace)
+        exports(export_list(&object.spec.export_to, object), default, &object.meta.namespace, self.namespace)
             && self.imports(&object.meta.namespace, host)
     }
 
@@ -190,12 +191,17 @@ impl Objects {
     /// The Sidecar that bounds a namespace: its own without selector, else the root namespace's; the oldest wins.
     pub(crate) fn sidecar_of(&self, namespace: &str) -> Option<&Object<Sidecar>> {
         let of = |namespace: &str| {
-            let all = self.sidecars.values().filter(|sidecar| sidecar.meta.namespace == namespace);
-            let whole = all.filter(|sidecar| sidecar.spec.workload_selector.is_none());
+            let whole = self.sidecars_of(namespace).filter(|sidecar| sidecar.spec.workload_selector.is_none());
             whole.min_by(|a, b| seniority(a).cmp(&seniority(b))).map(|sidecar| &**sidecar)
         };
         of(namespace).or_else(|| of(&self.options.root_namespace))
     }
+}
+
+/// An object's `exportTo`; one that could not be read keeps the object in its own namespace.
+pub(crate) fn export_list<'l, T: Kind>(list: &'l [String], object: &Object<T>) -> &'l [String] {
+    static OWN: LazyLock<[String; 1]> = LazyLock::new(|| [".".to_owned()]);
+    if object.issues.touching("spec.exportTo").is_some() { &*OWN } else { list }
 }
 
 /// Whether `list` (or `default`, where it is empty) includes the client's namespace.

@@ -55,7 +55,8 @@ impl std::error::Error for ParseError {}
 pub struct Other {
     /// Group and version.
     pub api_version: String,
-    /// The kind.
+    /// The kind; `<kind>.<group>` where the mesh reads a kind of the same name (Gateway API's Gateway, Knative's
+    /// Service), so that kind and key never stand for two objects.
     pub kind: String,
     /// Name, namespace, labels and so on.
     pub meta: ObjectMeta,
@@ -225,6 +226,10 @@ pub fn read_object(document: &Value, source: Source) -> Result<AnyObject, String
         return Ok(object);
     }
     let note = known.map(|known| format!("{kind} is not served as {api_version}; write {group}/{}", known.versions[0]));
+    let kind = match KINDS.iter().any(|known| known.kind == kind) {
+        true => format!("{kind}.{group}"),
+        false => kind,
+    };
     Ok(AnyObject::Other(Box::new(Other { api_version, kind, meta: head.meta, source: head.source, note })))
 }
 

@@ -130,10 +130,11 @@ fn unknown_kinds_and_versions_are_other() {
         panic!()
     };
     assert!(other.note.is_some_and(|note| note.contains("networking.istio.io/v1")));
-    let AnyObject::Other(_) = one("apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: d}\n")
+    let AnyObject::Other(other) = one("apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: d}\n")
     else {
         panic!()
     };
+    assert_eq!(other.kind, "Gateway.gateway.networking.k8s.io");
 }
 
 #[test]

@@ -55,9 +55,8 @@ impl Objects {
             }
         }
         let same: Vec<_> = self
-            .sidecars
-            .values()
-            .filter(|other| other.meta.namespace == object.meta.namespace && other.key() != object.key())
+            .sidecars_of(&object.meta.namespace)
+            .filter(|other| other.key() != object.key())
             .filter(|other| other.spec.workload_selector.is_none())
             .map(|other| &**other)
             .collect();

@@ -10,7 +10,7 @@ use super::conflict;
 use crate::problem::{Code, Problems};
 use crate::route::Rules;
 use crate::service::Shape;
-use crate::view::{View, exports};
+use crate::view::{View, export_list, exports};
 use crate::{Objects, hosts};
 
 impl Objects {
@@ -112,7 +112,7 @@ impl Objects {
     fn meet(&self, a: &Object<VirtualService>, b: &Object<VirtualService>) -> bool {
         let default = &self.mesh.default_virtual_service_export_to;
         let sees = |object: &Object<VirtualService>, client: &str| {
-            exports(&object.spec.export_to, default, &object.meta.namespace, client)
+            exports(export_list(&object.spec.export_to, object), default, &object.meta.namespace, client)
         };
         let named = a.spec.export_to.iter().chain(&b.spec.export_to).map(String::as_str);
         let own = [a.meta.namespace.as_str(), b.meta.namespace.as_str(), "a namespace that nobody names"];

@@ -84,6 +84,14 @@ pub fn serial_number(der: &[u8]) -> Result<String, LeafFault> {
     Ok(serial(&x509(der)?))
 }
 
+/// The name that any certificate was issued to, as text for people (`O=mesh, CN=root`); empty for workloads'.
+///
+/// # Errors
+/// [`LeafFault::Malformed`].
+pub fn subject(der: &[u8]) -> Result<String, LeafFault> {
+    Ok(x509(der)?.subject().to_string())
+}
+
 /// Whether a certificate names itself as its issuer, as roots do.
 pub fn is_self_issued(der: &[u8]) -> bool {
     x509(der).is_ok_and(|certificate| certificate.subject().as_raw() == certificate.issuer().as_raw())

@@ -1,9 +1,9 @@
 //! The composition root: makes every part, connects them, owns their tasks, and ends them in order.
 
 use std::io::IsTerminal as _;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use mesh_compile::Options;
@@ -25,6 +25,8 @@ use crate::watch::{BATCHES_MAX, Files, Source};
 
 /// How long streams may take to end.
 const STOP_WAIT: Duration = Duration::from_secs(5);
+/// The authority's end is warned of this long before.
+const EXPIRY_WARNING: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// A control plane that runs.
 pub(crate) struct App {
@@ -62,6 +64,7 @@ impl App {
         let own = OwnCertificate::new(ca.clone(), identity)?;
         let authn = authenticators(&args, &trust_domain)?;
         let metrics = Arc::new(Metrics::default());
+        watch_expiry(&ca, &metrics);
         let options = Options {
             trust_domain: trust_domain.clone(),
             cluster_domain: args.cluster_domain.clone(),
@@ -127,6 +130,17 @@ impl App {
     }
 }
 
+/// Says when the authority ends, loudly if that is near.
+fn watch_expiry(ca: &Ca, metrics: &Metrics) {
+    let end = ca.authority().not_after();
+    metrics.ca_expiry.set(end.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs());
+    let left = end.duration_since(SystemTime::now()).unwrap_or_default();
+    if left < EXPIRY_WARNING {
+        let days = left.as_secs() / (24 * 3600);
+        tracing::error!(days, "the certificate authority ends soon; then nothing can connect: replace it now");
+    }
+}
+
 /// Runs a part until `stop`; it is dropped then.
 fn until(tasks: &TaskTracker, stop: &CancellationToken, part: impl Future<Output = ()> + Send + 'static) {
     let stop = stop.clone();
@@ -149,7 +163,13 @@ fn authenticators(args: &Args, trust_domain: &TrustDomain) -> anyhow::Result<Aut
 }
 
 async fn bind(option: &str, address: SocketAddr) -> anyhow::Result<(TcpListener, SocketAddr)> {
-    let listener = TcpListener::bind(address).await.with_context(|| format!("{option} {address}"))?;
+    let mut listener = TcpListener::bind(address).await;
+    // `[::]` means every address; where the kernel has no IPv6, those are IPv4's.
+    if listener.is_err() && address.ip() == IpAddr::from(Ipv6Addr::UNSPECIFIED) {
+        let ipv4 = TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await;
+        listener = ipv4.or(listener);
+    }
+    let listener = listener.with_context(|| format!("{option} {address}"))?;
     let bound = listener.local_addr()?;
     Ok((listener, bound))
 }

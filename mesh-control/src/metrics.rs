@@ -87,6 +87,8 @@ pub(crate) struct Metrics {
     pub(crate) handshakes_failed: Counter,
     pub(crate) ca_issued: Counter,
     pub(crate) ca_refused: Counter,
+    /// Seconds since 1970.
+    pub(crate) ca_expiry: Gauge,
 }
 
 impl Metrics {
@@ -102,7 +104,7 @@ impl Metrics {
             ResourceKind::ALL.into_iter().map(|kind| (label(kind), counters.of(kind).value())).collect()
         };
         type Row<'a> = (&'a str, &'a str, &'a str, BTreeMap<String, u64>);
-        let rows: [Row<'_>; 12] = [
+        let rows: [Row<'_>; 13] = [
             ("mesh_compiled_resources_total", "counter", "Resources compiled again.", one(self.compiled.value())),
             ("mesh_objects", "gauge", "Objects read.", one(self.objects.value())),
             ("mesh_published_resources", "gauge", "Resources that proxies hold.", one(self.published.value())),
@@ -115,6 +117,7 @@ impl Metrics {
             ("mesh_handshakes_failed_total", "counter", "TLS handshakes failed.", one(self.handshakes_failed.value())),
             ("mesh_ca_issued_total", "counter", "Certificates issued.", one(self.ca_issued.value())),
             ("mesh_ca_refused_total", "counter", "Certificate requests refused.", one(self.ca_refused.value())),
+            ("mesh_ca_expiry_timestamp_seconds", "gauge", "When the authority ends.", one(self.ca_expiry.value())),
         ];
         for (name, kind, help, values) in rows {
             let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");

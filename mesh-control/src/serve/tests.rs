@@ -216,6 +216,72 @@ async fn an_endpoint_that_is_not_ready_is_told_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_that_ends_is_told_at_once() {
+    let world = shop().await;
+    let mut proxy = world.proxy("uid-client", "shop", "client").await;
+    proxy.subscribe(ResourceKind::Inbound, &["inbound/uid-client"]).await;
+    proxy.next().await;
+    for round in 0..40 {
+        world.write("storm.yaml", &service("other", &format!("s{round}"), "10.96.9.9"));
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let ending = pod("shop", "client-1", "uid-client", "client", "10.244.0.10")
+        .replace("  uid: uid-client\n", "  uid: uid-client\n  deletionTimestamp: 2026-01-01T00:00:00Z\n");
+    let begun = Instant::now();
+    world.write("client.yaml", &ending);
+    let Resource::Inbound(inbound) = &values(&proxy.next().await)[0] else { panic!() };
+    assert!(inbound.draining);
+    assert!(begun.elapsed() < Duration::from_millis(300), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_reaches_a_hundred_proxies_from_bytes_made_once() {
+    const PROXIES: usize = 100;
+    let pods: String = (0..PROXIES)
+        .map(|n| pod("shop", &format!("one-of-many-{n}"), &format!("uid-{n}"), "client", &format!("10.244.1.{n}")))
+        .collect();
+    let world = shop().await;
+    world.write("clients.yaml", &pods);
+    let name = format!("endpoints/{REVIEWS}/*");
+    let client = world.client(&world.token("shop", "client")).await;
+    let (_, before) = world.monitoring("/metrics").await;
+    let mut tasks = tokio::task::JoinSet::new();
+    let (go, _) = tokio::sync::broadcast::channel::<Instant>(1);
+    let mut clients = vec![client];
+    for n in 0..PROXIES {
+        // A connection has a bounded number of streams.
+        if n % 10 == 9 {
+            clients.push(world.client(&world.token("shop", "client")).await);
+        }
+        let mut proxy = clients.last().unwrap().stream(&format!("uid-{n}")).await;
+        proxy.subscribe(ResourceKind::Endpoint, &[&name]).await;
+        proxy.next().await;
+        let mut go = go.subscribe();
+        tasks.spawn(async move {
+            let begun = go.recv().await.unwrap();
+            let answer = proxy.next().await;
+            (begun.elapsed(), said(&answer))
+        });
+    }
+    go.send(Instant::now()).unwrap();
+    world.write("slice.yaml", &one());
+    let mut slowest = Duration::ZERO;
+    while let Some(done) = tasks.join_next().await {
+        let (took, said) = done.unwrap();
+        assert_eq!(said, [format!("endpoints/{REVIEWS}/*"), format!("-endpoints/{REVIEWS}/uid-r2")]);
+        slowest = slowest.max(took);
+    }
+    println!("the last of {PROXIES} proxies knew after {slowest:?}");
+    assert!(slowest < Duration::from_secs(2), "{slowest:?}");
+    let compiled = |page: &str| -> u64 {
+        let line = page.lines().find(|line| line.starts_with("mesh_compiled_resources_total ")).unwrap();
+        line.rsplit_once(' ').unwrap().1.parse().unwrap()
+    };
+    let (_, after) = world.monitoring("/metrics").await;
+    assert!(compiled(&after) - compiled(&before) < 10, "not once per proxy");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rejection_is_reported_by_name_and_not_sent_again() {
     let world = shop().await;
     let mut proxy = world.proxy("uid-client", "shop", "client").await;

@@ -167,7 +167,9 @@ impl Session {
 
     /// When [`respond`](Self::respond) will have something to say without a further event.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.kinds.values().flat_map(|state| state.waiting.values()).min().copied()
+        // A kind that may not say more before it is answered has no deadline either.
+        let may_speak = self.kinds.values().filter(|state| state.unacknowledged.len() < UNACKNOWLEDGED_MAX);
+        may_speak.flat_map(|state| state.waiting.values()).min().copied()
     }
 
     /// Whether [`respond`](Self::respond) may have something to say.

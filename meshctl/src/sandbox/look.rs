@@ -88,6 +88,9 @@ pub(crate) fn logs(args: &cli::Logs) -> anyhow::Result<ExitCode> {
 
 /// Where the last `lines` lines begin.
 fn tail(text: &[u8], lines: usize) -> usize {
+    if lines == 0 {
+        return text.len();
+    }
     let body = text.strip_suffix(b"\n").unwrap_or(text);
     let mut left = lines;
     for (at, byte) in body.iter().enumerate().rev() {
@@ -98,7 +101,7 @@ fn tail(text: &[u8], lines: usize) -> usize {
             }
         }
     }
-    if lines == 0 { text.len() } else { 0 }
+    0
 }
 
 #[cfg(test)]

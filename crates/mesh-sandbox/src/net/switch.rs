@@ -14,6 +14,10 @@ use super::netns::{self, Netns};
 /// The bridge's name.
 pub const BRIDGE: &str = "br0";
 
+/// The bridge's own hardware address. Without one it would take a port's, and change it when that pod ends: all pods
+/// would talk to a wall until they ask for the address again.
+const BRIDGE_MAC: &str = "02:00:0a:f4:00:01";
+
 /// The running switch. Dropping it ends the thread and, once no pod is left, the namespace.
 pub struct Switch {
     /// The namespace.
@@ -58,7 +62,7 @@ fn make() -> anyhow::Result<(Netns, bool)> {
     let v6 = std::path::Path::new("/proc/sys/net/ipv6").exists();
     let mut batch = format!(
         "link set lo up\n\
-         link add {BRIDGE} type bridge forward_delay 0 mcast_snooping 0\n\
+         link add {BRIDGE} address {BRIDGE_MAC} type bridge forward_delay 0 mcast_snooping 0\n\
          addr add {NODE}/16 dev {BRIDGE}\n\
          addr add {DNS}/32 dev lo\n"
     );

@@ -45,7 +45,6 @@ pub(crate) fn run(port: u16) -> anyhow::Result<()> {
 
     wait_for_page(port)?;
     eprintln!("\nThe page answers: http://127.0.0.1:{port}/productpage");
-    eprintln!("Take everything down again with: {} sandbox down", meshctl.display());
     Ok(())
 }
 

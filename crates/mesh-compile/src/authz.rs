@@ -5,6 +5,7 @@
 
 use ipnet::IpNet;
 use mesh_core::config::{AuthzAction, AuthzPolicy, AuthzRule, Condition, Operation, Source, Term, ValueMatch};
+use mesh_core::matching::PathTemplate;
 use mesh_crd::kubernetes::Pod;
 use mesh_crd::security::{self, Action, AuthorizationPolicy, Rule};
 use mesh_crd::{Object, labels};
@@ -25,7 +26,7 @@ impl Objects {
 
     /// A policy in the mesh's words.
     pub(crate) fn authorization(&self, policy: &Object<AuthorizationPolicy>, problems: &mut Problems) -> AuthzPolicy {
-        let cx = Cx { objects: self, policy };
+        let cx = Cx { policy };
         let spec = &policy.spec;
         let mut rules = Vec::new();
         for (index, rule) in spec.rules.iter().flatten().enumerate() {
@@ -73,7 +74,6 @@ fn selects_pod(policy: &Object<AuthorizationPolicy>, pod: &Object<Pod>) -> bool 
 }
 
 struct Cx<'o> {
-    objects: &'o Objects,
     policy: &'o Object<AuthorizationPolicy>,
 }
 
@@ -159,18 +159,17 @@ impl Cx<'_> {
         for (not, name, list) in
             [(false, "principals", &source.principals), (true, "notPrincipals", &source.not_principals)]
         {
-            let expand = |value: &str| self.with_aliases(value);
-            terms.patterns(name, list, |values| Term::Principal { not, values }, expand);
+            terms.patterns(name, list, |values| Term::Principal { not, values });
         }
         for (not, name, list) in
             [(false, "namespaces", &source.namespaces), (true, "notNamespaces", &source.not_namespaces)]
         {
-            terms.patterns(name, list, |values| Term::Namespace { not, values }, one);
+            terms.patterns(name, list, |values| Term::Namespace { not, values });
         }
         for (not, name, list) in
             [(false, "trustDomains", &source.trust_domains), (true, "notTrustDomains", &source.not_trust_domains)]
         {
-            terms.patterns(name, list, |values| Term::TrustDomain { not, values }, one);
+            terms.patterns(name, list, |values| Term::TrustDomain { not, values });
         }
         for (not, name, list) in [
             (false, "serviceAccounts", &source.service_accounts),
@@ -197,22 +196,19 @@ impl Cx<'_> {
                 "source.ip" => terms.parsed(name, list, ip_block, |values| Term::SourceIp { not, values }),
                 "destination.ip" => terms.parsed(name, list, ip_block, |values| Term::DestinationIp { not, values }),
                 "destination.port" => terms.parsed(name, list, port, |values| Term::DestinationPort { not, values }),
-                "source.namespace" => terms.patterns(name, list, |values| Term::Namespace { not, values }, one),
-                "source.trustDomain" => terms.patterns(name, list, |values| Term::TrustDomain { not, values }, one),
-                "source.principal" => {
-                    let expand = |value: &str| self.with_aliases(value);
-                    terms.patterns(name, list, |values| Term::Principal { not, values }, expand);
-                }
+                "source.namespace" => terms.patterns(name, list, |values| Term::Namespace { not, values }),
+                "source.trustDomain" => terms.patterns(name, list, |values| Term::TrustDomain { not, values }),
+                "source.principal" => terms.patterns(name, list, |values| Term::Principal { not, values }),
                 "source.serviceAccount" => {
                     let parse = |text: &str| self.service_account(text);
                     terms.parsed(name, list, parse, |values| Term::ServiceAccount { not, values });
                 }
-                "connection.sni" => terms.patterns(name, list, |values| Term::Sni { not, values }, one),
+                "connection.sni" => terms.patterns(name, list, |values| Term::Sni { not, values }),
                 _ => match key.strip_prefix("request.headers[").and_then(|rest| rest.strip_suffix(']')) {
                     Some(header) if !header.is_empty() => {
                         let header = header.to_ascii_lowercase();
                         let term = |values| Term::Header { name: header.clone(), not, values };
-                        terms.patterns(name, list, term, one);
+                        terms.patterns(name, list, term);
                     }
                     _ => terms.unbuilt_key(key, list.is_some()),
                 },
@@ -222,19 +218,6 @@ impl Cx<'_> {
             terms.invalid("", "a condition needs values or notValues");
         }
         terms.terms
-    }
-
-    /// A principal of the mesh's trust domain, or of an alias of it, stands for all of them.
-    fn with_aliases(&self, value: &str) -> Vec<String> {
-        let own = self.objects.options.trust_domain.as_str();
-        let aliases = &self.objects.mesh.trust_domain_aliases;
-        let Some((domain, rest)) = value.split_once('/') else { return vec![value.to_owned()] };
-        if domain != own && !aliases.iter().any(|alias| alias == domain) {
-            return vec![value.to_owned()];
-        }
-        let mut all = vec![format!("{own}/{rest}")];
-        all.extend(aliases.iter().filter(|alias| *alias != own).map(|alias| format!("{alias}/{rest}")));
-        all
     }
 
     /// `namespace/name`, or `name` in the policy's namespace; compared whole, so no wildcards.
@@ -247,15 +230,15 @@ impl Cx<'_> {
 
 fn operation_terms(operation: &security::Operation, at: &str, problems: &mut Problems) -> Vec<Term> {
     let mut terms = Terms { at, problems, terms: Vec::new() };
-    let lower = |value: &str| vec![value.to_ascii_lowercase()];
+    let host = |value: &str| pattern(&value.to_ascii_lowercase());
     for (not, name, list) in [(false, "hosts", &operation.hosts), (true, "notHosts", &operation.not_hosts)] {
-        terms.patterns(name, list, |values| Term::Host { not, values }, lower);
+        terms.parsed(name, list, host, |values| Term::Host { not, values });
     }
     for (not, name, list) in [(false, "ports", &operation.ports), (true, "notPorts", &operation.not_ports)] {
         terms.parsed(name, list, port, |values| Term::DestinationPort { not, values });
     }
     for (not, name, list) in [(false, "methods", &operation.methods), (true, "notMethods", &operation.not_methods)] {
-        terms.patterns(name, list, |values| Term::Method { not, values }, one);
+        terms.patterns(name, list, |values| Term::Method { not, values });
     }
     for (not, name, list) in [(false, "paths", &operation.paths), (true, "notPaths", &operation.not_paths)] {
         terms.parsed(name, list, path, |values| Term::Path { not, values });
@@ -271,16 +254,9 @@ struct Terms<'p> {
 }
 
 impl Terms<'_> {
-    /// A list of patterns; each may stand for several.
-    fn patterns(
-        &mut self,
-        name: &str,
-        list: &Option<Vec<String>>,
-        term: impl FnOnce(Vec<ValueMatch>) -> Term,
-        expand: impl Fn(&str) -> Vec<String>,
-    ) {
-        let parse = |text: &str| expand(text).iter().map(|text| pattern(text)).collect::<Option<Vec<_>>>();
-        self.parsed(name, list, parse, |values| term(values.into_iter().flatten().collect()));
+    /// A list of patterns.
+    fn patterns(&mut self, name: &str, list: &Option<Vec<String>>, term: impl FnOnce(Vec<ValueMatch>) -> Term) {
+        self.parsed(name, list, pattern, term);
     }
 
     /// A list of values; one that cannot be read makes the whole list unknown.
@@ -333,10 +309,6 @@ impl Terms<'_> {
     }
 }
 
-fn one(value: &str) -> Vec<String> {
-    vec![value.to_owned()]
-}
-
 /// A pattern: `*`, `prefix*`, `*suffix`, else exact. A wildcard at both ends means nothing that Istio knows.
 fn pattern(text: &str) -> Option<ValueMatch> {
     match (text.strip_prefix('*'), text.strip_suffix('*')) {
@@ -349,20 +321,12 @@ fn pattern(text: &str) -> Option<ValueMatch> {
     }
 }
 
-/// A path pattern: a template where it has `{*}` or `{**}`; other braces mean nothing.
+/// A path pattern: a template where it has `{*}` or `{**}`.
 fn path(text: &str) -> Option<ValueMatch> {
     if !text.contains("{*}") && !text.contains("{**}") {
         return pattern(text);
     }
-    let segments: Vec<_> = text.split('/').collect();
-    let wild = segments.iter().filter(|segment| **segment == "{**}").count();
-    let fits = |segment: &&str| match *segment {
-        "{*}" => true,
-        "{**}" => wild == 1,
-        literal => !literal.contains(['{', '}', '*']),
-    };
-    let is_template = text.starts_with('/') && segments.iter().all(fits);
-    is_template.then(|| ValueMatch::Template(text.to_owned()))
+    PathTemplate::parse(text).is_ok().then(|| ValueMatch::Template(text.to_owned()))
 }
 
 fn port(text: &str) -> Option<u16> {

@@ -12,7 +12,7 @@ use mesh_crd::networking::{
 };
 
 use super::headers::{self, edits};
-use super::{Rules, check_regex, shares};
+use super::{Rules, check_part_regex, shares};
 use crate::problem::{Code, Problems};
 
 /// The largest body of a direct response, in bytes.
@@ -135,7 +135,7 @@ fn rewrite_of(written: &networking::HttpRewrite, mut rewrite: Rewrite) -> Result
         if !written.uri.is_empty() {
             return Err("only one of rewrite.uri and rewrite.uriRegexRewrite may be set".to_owned());
         }
-        check_regex(&regex.match_)?;
+        check_part_regex(&regex.match_)?;
         rewrite.uri_regex = Some((regex.match_.clone(), regex.rewrite.clone()));
     }
     rewrite.uri = filled(&written.uri);

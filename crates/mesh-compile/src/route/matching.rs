@@ -1,15 +1,12 @@
 //! Conditions on requests.
 
 use mesh_core::config::{HeaderMatch, HttpMatch, QueryMatch, StringMatch};
+use mesh_core::matching::{compile_regex, compile_regex_unanchored};
 use mesh_crd::networking::{self, HttpMatchRequest, StringPattern};
 
 use super::Rules;
 use crate::problem::{Code, Problems};
 
-/// The longest regular expression, in bytes.
-const REGEX_BYTES_MAX: usize = 1024;
-/// The most memory that a compiled expression may take, in bytes.
-const REGEX_COMPILED_BYTES_MAX: usize = 1 << 20;
 /// Headers by which Istio's gateways match claims of tokens.
 const CLAIMS_PREFIX: &str = "@request.auth.claims";
 
@@ -146,20 +143,18 @@ impl Checks<'_> {
     }
 }
 
-/// Whether an expression can be used: it compiles in linear-time syntax, is short, and stays small.
+/// Whether an expression can be used for a whole text, by the code that will use it.
 pub(super) fn check_regex(regex: &str) -> Result<(), String> {
-    if regex.len() > REGEX_BYTES_MAX {
-        return Err(format!("the regular expression is longer than {REGEX_BYTES_MAX} bytes"));
-    }
-    // Compiled as it is used: for the whole text.
-    let whole = format!("^(?:{regex})$");
-    match regex::RegexBuilder::new(&whole).size_limit(REGEX_COMPILED_BYTES_MAX).build() {
-        Ok(_) => Ok(()),
-        Err(regex::Error::CompiledTooBig(_)) => Err("the regular expression is too large when compiled".to_owned()),
-        Err(error) => {
-            let text = error.to_string();
-            let reason = text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-            Err(format!("the regular expression {regex:?} does not compile: {reason}"))
-        }
-    }
+    compile_regex(regex).map(drop).map_err(|error| one_line(&error.to_string()))
+}
+
+/// Whether an expression can be used for a part of a text.
+pub(super) fn check_part_regex(regex: &str) -> Result<(), String> {
+    compile_regex_unanchored(regex).map(drop).map_err(|error| one_line(&error.to_string()))
+}
+
+/// An error's text without the drawing of where it is.
+fn one_line(text: &str) -> String {
+    let (first, last) = (text.lines().next().unwrap_or_default(), text.lines().last().unwrap_or_default());
+    if first == last { first.to_owned() } else { format!("{first} {}", last.trim_start_matches("error: ")) }
 }

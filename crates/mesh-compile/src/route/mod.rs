@@ -18,7 +18,7 @@ use crate::objects::{origin, seniority};
 use crate::problem::Problems;
 use crate::view::View;
 
-use matching::check_regex;
+use matching::check_part_regex;
 
 /// A host that never exists (RFC 2606): the destination of a connection rule that cannot be read.
 const BROKEN_RULE_HOST: &str = "broken-rule.invalid";

@@ -171,13 +171,3 @@ fn dry_run_audit_and_custom_are_passed_on() {
     assert_eq!(one("{action: AUDIT, rules: [{}]}").action, AuthzAction::Audit);
     assert_eq!(one("{action: CUSTOM, provider: {name: x}, rules: [{}]}").action, AuthzAction::Custom);
 }
-
-#[test]
-fn principals_of_the_trust_domain_stand_for_its_aliases() {
-    let mesh = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: mesh, namespace: mesh-system}\ndata: {mesh: 'trustDomainAliases: [old.domain]'}\n---\n";
-    let spec = "{rules: [{from: [{source: {principals: [cluster.local/ns/a/sa/b, other/ns/a/sa/b]}}]}]}";
-    let all = policies(&(mesh.to_owned() + &policy("one", "p", spec)));
-    let Term::Principal { values, .. } = terms(&all[0], 0)[0] else { panic!() };
-    let exact = |text: &str| ValueMatch::Exact(text.to_owned());
-    assert_eq!(values, &[exact("cluster.local/ns/a/sa/b"), exact("old.domain/ns/a/sa/b"), exact("other/ns/a/sa/b")]);
-}

@@ -1,5 +1,6 @@
 //! PeerAuthentications and AuthorizationPolicies.
 
+use mesh_core::authz::CompiledPolicies;
 use mesh_core::config::AuthzAction;
 use mesh_crd::security::{AuthorizationPolicy, PeerAuthentication, Rule};
 use mesh_crd::{Object, labels};
@@ -65,6 +66,11 @@ impl Objects {
     pub(super) fn check_authorization_policy(&self, object: &Object<AuthorizationPolicy>, problems: &mut Problems) {
         let spec = &object.spec;
         let compiled = self.authorization(object, problems);
+        // What the proxy itself would say; it takes nothing in that this has not seen.
+        for why in CompiledPolicies::compile(std::slice::from_ref(&compiled), &[]).1 {
+            let message = format!("the proxy treats a part of it as unknown: {why}");
+            problems.error(Code::InvalidValue, "spec.rules", message, "correct the rule");
+        }
         if spec.target_ref.is_some() || !spec.target_refs.is_empty() {
             let message =
                 "policies that are attached to gateways, waypoints or services are not built: it does not act";

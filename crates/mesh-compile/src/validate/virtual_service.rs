@@ -1,8 +1,9 @@
 //! VirtualServices: hosts, conflicts, destinations, rules that cannot be reached.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use mesh_core::config::{HttpAction, HttpMatch, HttpRule, Protocol, StringMatch};
+use mesh_core::config::{HttpAction, HttpMatch, HttpRule, Protocol, RouteTable, ServiceName, StringMatch};
+use mesh_core::route::CompiledRoutes;
 use mesh_crd::Object;
 use mesh_crd::networking::{Destination, VirtualService};
 
@@ -27,10 +28,21 @@ impl Objects {
         for namespace in namespaces {
             let view = View::new(self, namespace);
             let rules = Rules { view: &view, object };
-            let compiled = rules.http(problems);
-            unreachable(object, &compiled, problems);
-            rules.tls(problems);
-            rules.tcp(problems);
+            let table = RouteTable {
+                name: ServiceName::new(&object.meta.namespace, ""),
+                hosts: Vec::new(),
+                origin: None,
+                implicit: false,
+                http: rules.http(problems),
+                tls: rules.tls(problems),
+                tcp: rules.tcp(problems),
+            };
+            unreachable(object, &table.http, problems);
+            // What the proxy itself would say; it takes nothing in that this has not seen.
+            for why in CompiledRoutes::compile(&table, &BTreeMap::new()).1 {
+                let message = format!("the proxy cannot use it: {why}");
+                problems.error(Code::InvalidValue, "spec", message, "correct the rule");
+            }
         }
         self.check_destinations(object, problems);
         if spec.http.is_empty() && spec.tls.is_empty() && spec.tcp.is_empty() {

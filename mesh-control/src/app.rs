@@ -57,6 +57,8 @@ impl App {
         let trust_domain = TrustDomain::parse(&args.trust_domain).context("--trust-domain")?;
         std::fs::create_dir_all(&args.state_dir)
             .with_context(|| format!("--state-dir {}", args.state_dir.display()))?;
+        // A folder that comes later would look like an order to forget everything.
+        std::fs::read_dir(&args.config_dir).with_context(|| format!("--config-dir {}", args.config_dir.display()))?;
         let ca = Arc::new(Ca::open(&args.state_dir, args.ca_certs.as_deref(), &args.trust_domain)?);
         write_root(&args.state_dir, &ca.authority().bundle().to_pem())?;
         let identity = SpiffeId::new(&trust_domain, &args.root_namespace, mesh_crd::names::MESH_CONTROL)
@@ -95,7 +97,7 @@ impl App {
         tasks.spawn(admin::serve(api_listener, Port::Control, state, stop.clone()));
 
         let certificates = CertificateService { ca, authn: authn.clone(), metrics: metrics.clone() };
-        let ads = Ads { index, authn, proxies, metrics: metrics.clone(), tasks: tasks.clone(), stop: stop.clone() };
+        let ads = Ads::new(index, authn, proxies, metrics.clone(), tasks.clone(), stop.clone());
         let (ended, stopped) = (stop.clone(), stop.clone());
         tasks.spawn(async move {
             if let Err(error) = serve::serve(listener, tls, ads, certificates, metrics, stopped).await {

@@ -189,6 +189,7 @@ impl Rejected {
         const INVALID_ARGUMENT: i32 = 3;
         let message = match rejected {
             [] => String::new(),
+            [only] => format!("{}: {}", only.name, only.reason),
             [first, rest @ ..] => format!("{}: {} (and {} more)", first.name, first.reason, rest.len()),
         };
         let details = rejected.iter().take(REJECTIONS_MAX).map(Self::to_any).collect();

@@ -1,7 +1,7 @@
 //! ES256 tokens, shaped like Kubernetes' projected ones, verified by a configured set of public keys.
 //!
 //! The algorithm is the key's, never the token's. The file of keys is read again when a token names a key that is not
-//! known, at most once a second, so that keys can be rotated without a restart.
+//! known (at most once a second) and otherwise every half minute, so that keys can be rotated without a restart.
 
 use std::collections::HashMap;
 use std::future::{Future, ready};
@@ -22,8 +22,10 @@ use super::{Authenticator, Caller, Evidence, Method, Refused, Verdict};
 const AUDIENCE: &str = mesh_crd::names::TOKEN_AUDIENCE;
 /// Tolerated difference between clocks, in seconds.
 const LEEWAY_SECONDS: u64 = 30;
-/// How often the file of keys is read again, at most.
+/// How often the file of keys is read again for a key that is not known, at most.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
+/// After this time it is read again in any case: a key may have been taken out.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(30);
 /// Longest file of keys, in bytes, and most keys in it.
 const KEYS_BYTES_MAX: u64 = 256 * 1024;
 const KEYS_MAX: usize = 64;
@@ -116,13 +118,12 @@ impl TokenKeys {
     }
 
     fn key(&self, kid: &str) -> Option<DecodingKey> {
-        if let Some(key) = self.keys.load().get(kid) {
-            return Some(key.clone());
-        }
+        let known = self.keys.load().get(kid).cloned();
+        let pause = if known.is_some() { REFRESH_INTERVAL } else { RELOAD_INTERVAL };
         {
             let mut reloaded = self.reloaded.lock().unwrap_or_else(PoisonError::into_inner);
-            if reloaded.elapsed() < RELOAD_INTERVAL {
-                return None;
+            if reloaded.elapsed() < pause {
+                return known;
             }
             *reloaded = Instant::now();
         }

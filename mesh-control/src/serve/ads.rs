@@ -11,7 +11,7 @@ use mesh_api::Encoded;
 use mesh_api::proto::discovery::aggregated_discovery_service_server::AggregatedDiscoveryService;
 use mesh_api::proto::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use mesh_core::config::{ResourceName, ServiceName};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{sleep_until, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -31,20 +31,36 @@ const FIRST_REQUEST_WAIT: Duration = Duration::from_secs(10);
 const POD_WAIT: Duration = Duration::from_secs(5);
 /// Responses between the session and the transport: the next is made only when this one is taken.
 const RESPONSES_BUFFERED: usize = 1;
+/// Streams at once, those included that wait for their pod.
+const STREAMS_MAX: usize = 16_384;
 /// Longest `node.id` and user agent that is kept, in bytes.
 const NODE_TEXT_BYTES_MAX: usize = 256;
 
 /// The service.
 #[derive(Clone)]
 pub(crate) struct Ads {
-    pub(crate) index: Arc<Index>,
-    pub(crate) authn: Authn,
-    pub(crate) proxies: Arc<Proxies>,
-    pub(crate) metrics: Arc<Metrics>,
+    index: Arc<Index>,
+    authn: Authn,
+    proxies: Arc<Proxies>,
+    metrics: Arc<Metrics>,
+    slots: Arc<Semaphore>,
     /// Owns the tasks of all streams.
-    pub(crate) tasks: TaskTracker,
+    tasks: TaskTracker,
     /// Ends them.
-    pub(crate) stop: CancellationToken,
+    stop: CancellationToken,
+}
+
+impl Ads {
+    pub(crate) fn new(
+        index: Arc<Index>,
+        authn: Authn,
+        proxies: Arc<Proxies>,
+        metrics: Arc<Metrics>,
+        tasks: TaskTracker,
+        stop: CancellationToken,
+    ) -> Self {
+        Self { index, authn, proxies, metrics, slots: Arc::new(Semaphore::new(STREAMS_MAX)), tasks, stop }
+    }
 }
 
 #[tonic::async_trait]
@@ -63,9 +79,17 @@ impl AggregatedDiscoveryService for Ads {
             tracing::info!(peer = ?connection.peer, reason = %refused, "a proxy is refused: it is not authenticated");
             Status::unauthenticated(refused.to_string())
         })?;
+        let Ok(slot) = self.slots.clone().try_acquire_owned() else {
+            self.metrics.streams_refused.add(1);
+            return Err(Status::resource_exhausted("too many proxies are connected to this control plane"));
+        };
         let (responses, receiver) = mpsc::channel(RESPONSES_BUFFERED);
-        let stream = Stream { ads: self.clone(), caller, requests: request.into_inner(), responses };
-        self.tasks.spawn(stream.run());
+        let stop = self.stop.child_token();
+        let stream = Stream { ads: self.clone(), caller, requests: request.into_inner(), responses, stop };
+        self.tasks.spawn(async move {
+            stream.run().await;
+            drop(slot);
+        });
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
 }
@@ -75,6 +99,8 @@ struct Stream {
     caller: Caller,
     requests: Streaming<DeltaDiscoveryRequest>,
     responses: mpsc::Sender<Result<DeltaDiscoveryResponse, Status>>,
+    /// Ends this stream: its own, below that of all.
+    stop: CancellationToken,
 }
 
 impl Stream {
@@ -109,7 +135,7 @@ impl Stream {
         let owner = tokio::select! {
             owner = timeout(POD_WAIT, self.identity_of(&uid)) => owner,
             () = self.responses.closed() => return Err(Status::cancelled("the proxy went away")),
-            () = self.ads.stop.cancelled() => return Err(stopping()),
+            () = self.stop.cancelled() => return Err(self.stopped()),
         };
         match owner {
             Ok(Some(owner)) if owner == self.caller.identity => Ok((first, uid)),
@@ -139,10 +165,7 @@ impl Stream {
         let mailbox = Arc::new(Mailbox::default());
         let id = self.ads.index.open(view.clone(), mailbox.clone());
         let proxy = self.describe(&first, &uid);
-        if let Err(reason) = self.ads.proxies.add(id, proxy) {
-            self.ads.index.close(id, std::iter::empty());
-            return Some(Status::resource_exhausted(reason));
-        }
+        self.ads.proxies.add(id, proxy);
         tracing::info!(pod = %uid, caller = %self.caller.identity, method = %self.caller.method, "a proxy is connected");
         let mut session = Session::default();
         let held = Held { index: self.ads.index.clone(), stream: id, view, uid: uid.clone() };
@@ -171,6 +194,7 @@ impl Stream {
             rejected: Vec::new(),
             credential_expires: matches!(self.caller.method, crate::authn::Method::Certificate)
                 .then_some(self.caller.expires),
+            stop: self.stop.clone(),
         }
     }
 
@@ -197,7 +221,7 @@ impl Stream {
             let ready = session.has_response(Instant::now());
             tokio::select! {
                 biased;
-                () = self.ads.stop.cancelled() => return Some(stopping()),
+                () = self.stop.cancelled() => return Some(self.stopped()),
                 () = &mut expiry => {
                     return Some(Status::unauthenticated("the credential of this stream has expired; connect again"));
                 }
@@ -222,6 +246,13 @@ impl Stream {
         }
     }
 
+    fn stopped(&self) -> Status {
+        match self.ads.stop.is_cancelled() {
+            true => Status::unavailable("this control plane is stopping; connect again"),
+            false => Status::aborted("newer streams of this pod took the place of this one"),
+        }
+    }
+
     fn take(&self, request: DeltaDiscoveryRequest, session: &mut Session, held: &Held) -> Result<(), Status> {
         let taken = session.request(request, held, Instant::now());
         let (kind, outcome) = taken.map_err(|misuse| Status::invalid_argument(misuse.to_string()))?;
@@ -239,10 +270,6 @@ impl Stream {
         }
         Ok(())
     }
-}
-
-fn stopping() -> Status {
-    Status::unavailable("this control plane is stopping; connect again")
 }
 
 /// The index as one stream sees it.

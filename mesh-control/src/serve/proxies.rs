@@ -8,15 +8,15 @@ use std::time::SystemTime;
 use mesh_api::Rejected;
 use mesh_core::config::ResourceKind;
 use mesh_core::identity::SpiffeId;
+use tokio_util::sync::CancellationToken;
 
 use super::session::Sync;
 use crate::metrics::Metrics;
 use crate::publish::StreamId;
 
-/// Streams at once.
-const STREAMS_MAX: usize = 16_384;
-/// Streams of one pod at once: one, and those that have not noticed yet that they are dead.
-const STREAMS_PER_POD_MAX: usize = 4;
+/// Streams of one pod at once: one, and those that have not noticed yet that they are dead. A further one ends the
+/// oldest.
+const STREAMS_PER_POD_MAX: usize = 3;
 
 /// A connected proxy.
 #[derive(Clone, Debug)]
@@ -31,6 +31,8 @@ pub(crate) struct Proxy {
     pub(crate) types: BTreeMap<ResourceKind, Sync>,
     pub(crate) rejected: Vec<Rejected>,
     pub(crate) credential_expires: Option<SystemTime>,
+    /// Ends this stream.
+    pub(crate) stop: CancellationToken,
 }
 
 /// All connected proxies.
@@ -48,21 +50,16 @@ impl Proxies {
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a proxy.
-    ///
-    /// # Errors
-    /// Why it cannot be: a bound is reached.
-    pub(super) fn add(&self, stream: StreamId, proxy: Proxy) -> Result<(), &'static str> {
+    pub(super) fn add(&self, stream: StreamId, proxy: Proxy) {
         let mut streams = self.lock();
-        if streams.len() >= STREAMS_MAX {
-            return Err("too many proxies are connected to this control plane");
-        }
-        if streams.values().filter(|other| other.uid == proxy.uid).count() >= STREAMS_PER_POD_MAX {
-            return Err("this pod has too many streams already");
+        let others = || streams.iter().filter(|(_, other)| other.uid == proxy.uid && !other.stop.is_cancelled());
+        if others().count() >= STREAMS_PER_POD_MAX
+            && let Some((_, oldest)) = others().min_by_key(|(id, _)| **id)
+        {
+            oldest.stop.cancel();
         }
         streams.insert(stream, proxy);
         self.metrics.proxies.set(streams.len() as u64);
-        Ok(())
     }
 
     pub(super) fn remove(&self, stream: StreamId) {

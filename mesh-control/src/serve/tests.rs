@@ -430,6 +430,37 @@ async fn responses_are_cut() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_that_connects_again_and_again_loses_its_oldest_stream() {
+    let world = shop().await;
+    let mut streams = Vec::new();
+    for _ in 0..4 {
+        let mut proxy = world.proxy("uid-client", "shop", "client").await;
+        proxy.subscribe(ResourceKind::MeshSettings, &["settings"]).await;
+        proxy.next().await;
+        streams.push(proxy);
+    }
+    assert_eq!(streams[0].receive().await.unwrap_err().code(), Code::Aborted);
+    assert!(streams[1].is_silent(Duration::from_millis(100)).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_speaks_no_mesh_tls_is_turned_away() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let world = shop().await;
+    let address = world.app.as_ref().unwrap().listen;
+    let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
+    socket.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    // An alert or a reset, but never HTTP/2.
+    let _ = socket.read_to_end(&mut answer).await;
+    assert!(answer.first().is_none_or(|first| *first == 21), "{answer:?}");
+    eventually("it is counted", async || {
+        world.monitoring("/metrics").await.1.contains("mesh_handshakes_failed_total 1")
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connected_proxies_are_shown() {
     let world = shop().await;
     let mut proxy = world.proxy("uid-client", "shop", "client").await;

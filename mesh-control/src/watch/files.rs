@@ -5,12 +5,14 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::future::Future;
+use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mesh_crd::document::FILE_BYTES_MAX;
 use notify::{RecursiveMode, Watcher as _};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
@@ -92,16 +94,24 @@ impl Files {
     }
 
     fn read(&mut self, path: &str) {
-        match std::fs::read_to_string(self.root.join(path)) {
-            Ok(content) => match self.tree.file(path, &content, || self.saved.read(path)) {
+        let saved = || self.saved.read(path);
+        match read_bounded(&self.root.join(path)) {
+            Ok(content) => match self.tree.file(path, &content, saved) {
                 Taken::Used => self.saved.write(path, &content),
                 Taken::Same | Taken::Broken => {}
             },
             // Gone between listing and reading: the next scan knows.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => self.tree.unreadable(path, &error.to_string()),
+            Err(error) => self.tree.unreadable(path, &error.to_string(), saved),
         }
     }
+}
+
+fn read_bounded(path: &Path) -> std::io::Result<String> {
+    let mut content = String::new();
+    let limit = FILE_BYTES_MAX as u64 + 1; // one more, so that the parser sees that it is too large
+    std::fs::File::open(path)?.take(limit).read_to_string(&mut content)?;
+    Ok(content)
 }
 
 impl Source for Files {

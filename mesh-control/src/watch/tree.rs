@@ -65,15 +65,18 @@ impl Tree {
     }
 
     /// A file that cannot be read stays as it was.
-    pub(super) fn unreadable(&mut self, path: &str, why: &str) {
-        let file = self.files.entry(path.to_owned()).or_default();
-        file.hash = [0; 32];
-        file.problems = vec![FileProblem {
+    pub(super) fn unreadable(&mut self, path: &str, why: &str, last_good: impl FnOnce() -> Option<String>) {
+        let objects = match self.files.get(path) {
+            Some(file) => file.objects.clone(),
+            None => last_good().map(|text| load(parse_documents(&text, path).0)).unwrap_or_default(),
+        };
+        let problem = FileProblem {
             file: path.to_owned(),
             line: 1,
-            message: format!("the file cannot be read: {why}; its {} objects stay as they were", file.objects.len()),
+            message: format!("the file cannot be read: {why}; its {} objects stay as they last were", objects.len()),
             fix: "make the file readable, or remove it",
-        }];
+        };
+        self.files.insert(path.to_owned(), File { hash: [0; 32], objects, problems: vec![problem] });
     }
 
     /// Forgets the files that `is_there` does not confirm; returns their paths.

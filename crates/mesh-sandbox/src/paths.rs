@@ -127,8 +127,12 @@ impl PodDir {
     }
 
     /// The container's description for the helper, in memory because it holds the values of secrets.
+    ///
+    /// The container's name is not part of it: whoever looks for `mesh-proxy` among the processes should find the
+    /// program and not our helper beside it.
     pub fn container(&self, container: &str) -> PathBuf {
-        self.memory().join("containers").join(format!("{container}.json"))
+        let file = crate::names::letters(crate::names::hash(container), 10);
+        self.memory().join("containers").join(format!("{file}.json"))
     }
 
     /// Mount point of a container's root, used in the container's mount namespace only.

@@ -23,7 +23,10 @@ pub struct FileText {
 #[serde(tag = "do", rename_all = "camelCase")]
 pub enum Request {
     /// How everything is: answered by [`Status`].
-    Status,
+    Status {
+        /// Also ask the control plane what it says about objects.
+        full: bool,
+    },
     /// Create or change objects: answered by [`Applied`].
     Apply {
         /// The manifests.
@@ -96,6 +99,8 @@ pub struct Status {
     pub problems: Vec<String>,
     /// What is not obeyed, by object.
     pub ignored: Vec<String>,
+    /// What the control plane says about mesh resources; asked for by `full` only.
+    pub findings: Vec<Finding>,
     /// Everything that was asked for runs and is ready.
     pub settled: bool,
     /// Nothing will become better by waiting: only pods that cannot start are left.
@@ -109,6 +114,24 @@ pub struct Status {
 pub struct Network {
     /// A thread in its network namespace: `/proc/PID/ns/net`.
     pub pid: u32,
+}
+
+/// Something that the control plane says about an object.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Finding {
+    /// `kind/name (namespace …)`.
+    pub object: String,
+    /// `error`, `warning` or `info`.
+    pub severity: String,
+    /// The field, as a path.
+    pub field: String,
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub fix: String,
+    /// File and line.
+    pub source: String,
 }
 
 /// A pod, as `status` and `up` show it.
@@ -151,6 +174,8 @@ pub struct Applied {
     pub mistakes: Vec<Mistake>,
     /// What the sandbox does not act on.
     pub warnings: Vec<String>,
+    /// What the control plane says about the applied objects.
+    pub findings: Vec<Finding>,
 }
 
 /// An object, and what mesh-control says about it.

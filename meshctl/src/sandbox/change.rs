@@ -7,7 +7,7 @@ use mesh_sandbox::client;
 use mesh_sandbox::paths::StateDir;
 use mesh_sandbox::protocol::{Applied, Request};
 
-use super::up;
+use super::{show, up};
 use crate::cli::{self, Format};
 use crate::output::{self, BAD, WAITING};
 
@@ -17,7 +17,7 @@ pub(crate) fn apply(args: &cli::Apply) -> anyhow::Result<ExitCode> {
     let files = client::read_files(&args.files)?;
     let applied: Applied =
         client::ask(&dir, &Request::Apply { files, namespace: args.namespace.clone(), images: None })?;
-    let mut code = show(&applied, args.target.output)?;
+    let mut code = report(&applied, args.target.output)?;
     if let Some(seconds) = args.wait {
         let text = args.target.output == Format::Text;
         let (status, well) = up::wait(&dir, Duration::from_secs(seconds), text)?;
@@ -36,14 +36,17 @@ pub(crate) fn delete(args: &cli::Delete) -> anyhow::Result<ExitCode> {
     let request =
         Request::Delete { files, namespace: args.namespace.clone(), names: args.objects.clone(), grace: args.grace };
     let applied: Applied = client::ask(&dir, &request)?;
-    show(&applied, args.target.output)
+    report(&applied, args.target.output)
 }
 
 /// One line per object; documents that were not understood make the command fail, the others were done all the same.
-fn show(applied: &Applied, format: Format) -> anyhow::Result<ExitCode> {
+fn report(applied: &Applied, format: Format) -> anyhow::Result<ExitCode> {
     if !output::structured(format, applied)? {
         for (object, done) in &applied.done {
             output::line(format_args!("{object} {done}"));
+        }
+        for finding in &applied.findings {
+            output::note(show::finding(finding));
         }
         for warning in &applied.warnings {
             output::note(format_args!("{WAITING}warning:{WAITING:#} {warning}"));

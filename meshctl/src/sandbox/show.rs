@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use mesh_sandbox::client;
 use mesh_sandbox::paths::StateDir;
-use mesh_sandbox::protocol::{PodRow, Request, Shown, Status};
+use mesh_sandbox::protocol::{Finding, PodRow, Request, Shown, Status};
 use serde_json::{Value, json};
 
 use crate::cli::{self, Format, Target};
@@ -13,7 +13,7 @@ use crate::output::{self, BAD, BOLD, WAITING, styled};
 /// Shows the state of a sandbox.
 pub(crate) fn status(target: &Target, namespace: Option<&str>) -> anyhow::Result<ExitCode> {
     let dir = StateDir::new(&target.name)?;
-    let mut status: Status = client::ask(&dir, &Request::Status)?;
+    let mut status: Status = client::ask(&dir, &Request::Status { full: true })?;
     status.pods.retain(|p| namespace.is_none_or(|ns| p.namespace == ns));
     if output::structured(target.output, &status)? {
         return Ok(ExitCode::SUCCESS);
@@ -25,9 +25,34 @@ pub(crate) fn status(target: &Target, namespace: Option<&str>) -> anyhow::Result
             published.service, published.namespace, published.port, published.local_port
         ));
     }
+    if !status.findings.is_empty() {
+        output::line(format_args!("\n{}", styled(BOLD, "the control plane says")));
+        status.findings.iter().for_each(|f| output::line(finding(f)));
+    }
     list_of("problems", BAD, &status.problems);
     list_of("not acted on", WAITING, &status.ignored);
     Ok(ExitCode::SUCCESS)
+}
+
+/// A finding in one line, with its remedy in a second one.
+pub(super) fn finding(finding: &Finding) -> String {
+    let style = match finding.severity.as_str() {
+        "error" => BAD,
+        "warning" => WAITING,
+        _ => anstyle::Style::new(),
+    };
+    let mut out = format!("{style}{}:{style:#} {}", finding.severity, finding.object);
+    if !finding.field.is_empty() {
+        out.push_str(&format!(" {}", finding.field));
+    }
+    out.push_str(&format!(": {}", finding.message));
+    if !finding.source.is_empty() {
+        out.push_str(&format!(" ({})", finding.source));
+    }
+    if !finding.fix.is_empty() {
+        out.push_str(&format!("\n  fix: {}", finding.fix));
+    }
+    out
 }
 
 fn list_of(title: &str, style: anstyle::Style, lines: &[String]) {
@@ -159,7 +184,7 @@ fn problems(shown: &Shown) {
 /// Lists the sandboxes of this machine.
 fn sandboxes() -> Vec<Value> {
     let one = |name: String| {
-        let status = StateDir::new(&name).and_then(|dir| client::ask::<Status>(&dir, &Request::Status));
+        let status = StateDir::new(&name).and_then(|dir| client::ask::<Status>(&dir, &Request::Status { full: false }));
         match status {
             Ok(s) => json!({
                 "name": name, "state": "up", "pods": s.pods.len(), "ready": s.pods.iter().filter(|p| p.well).count(),

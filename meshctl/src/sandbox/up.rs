@@ -124,7 +124,7 @@ pub(super) fn wait(dir: &StateDir, limit: Duration, show: bool) -> anyhow::Resul
     bar.enable_steady_tick(Duration::from_millis(100));
     let mut told = BTreeSet::new();
     loop {
-        let status: Status = client::ask(dir, &Request::Status)?;
+        let status: Status = client::ask(dir, &Request::Status { full: false })?;
         let well = status.pods.iter().filter(|p| p.well).count();
         bar.set_length(status.pods.len() as u64);
         bar.set_position(well as u64);
@@ -187,11 +187,12 @@ fn success(args: &cli::Up, dir: &StateDir, status: &Status, took: Duration) {
         ));
     }
     let routing = args.dir.join("routing");
-    let example = if routing.is_dir() { routing } else { args.dir.clone() };
-    output::line(format_args!(
-        "  {}",
-        styled(COMMAND, format!("meshctl sandbox apply -f {}{flag}", example.display()))
-    ));
+    if routing.is_dir() {
+        output::line(format_args!(
+            "  {}",
+            styled(COMMAND, format!("meshctl sandbox apply -f {}/FILE{flag}", routing.display()))
+        ));
+    }
     output::line(format_args!("  {}", styled(COMMAND, format!("meshctl sandbox down{flag}"))));
 }
 

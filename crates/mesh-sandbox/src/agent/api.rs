@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpStream, UnixListener, UnixStream};
 
-use super::{Agent, mesh, publish, run, view};
+use super::{Agent, findings, mesh, publish, run, view};
 use crate::images::Images;
 use crate::objects::kinds::{self, Role};
 use crate::objects::manifest::{self, Key};
@@ -75,8 +75,23 @@ async fn connection(agent: Arc<Agent>, stream: UnixStream) {
 
 async fn answer(agent: &Arc<Agent>, request: Request) -> anyhow::Result<Value> {
     match request {
-        Request::Status => json(&view::status(agent.dir.name(), agent.switch.thread, &agent.world())),
-        Request::Apply { files, namespace, images } => json(&apply(agent, &files, &namespace, images.as_deref())?),
+        Request::Status { full } => {
+            let mut status = view::status(agent.dir.name(), agent.switch.thread, &agent.world());
+            if full && status.mesh {
+                // A control plane that does not answer is seen in the list of pods.
+                let entries = findings::entries(agent).await.unwrap_or_default();
+                status.findings = entries.values().flat_map(findings::of_entry).collect();
+            }
+            json(&status)
+        }
+        Request::Apply { files, namespace, images } => {
+            let before = findings::entries(agent).await.ok();
+            let (mut applied, changed) = apply(agent, &files, &namespace, images.as_deref())?;
+            if let Some(before) = before.filter(|_| !changed.is_empty()) {
+                applied.findings = findings::after_change(agent, &before, &changed).await;
+            }
+            json(&applied)
+        }
         Request::Delete { files, namespace, names, grace } => json(&delete(agent, &files, &namespace, &names, grace)?),
         Request::Get { kind, namespace, name } => get(agent, &kind, namespace.as_deref(), name.as_deref()).await,
         Request::Pod { namespace, name } => json(&pod(agent, namespace.as_deref(), &name)?),
@@ -102,8 +117,15 @@ fn parse(files: &[FileText], namespace: &str, applied: &mut Applied) -> Vec<mani
     out
 }
 
-fn apply(agent: &Agent, files: &[FileText], namespace: &str, images: Option<&str>) -> anyhow::Result<Applied> {
+/// Applies manifests; also returns the mesh resources that changed.
+fn apply(
+    agent: &Agent,
+    files: &[FileText],
+    namespace: &str,
+    images: Option<&str>,
+) -> anyhow::Result<(Applied, Vec<Key>)> {
     let mut applied = Applied::default();
+    let mut changed = Vec::new();
     let objects = parse(files, namespace, &mut applied);
     let images = images.map(Images::parse).transpose().map_err(|why| anyhow::anyhow!("images.yaml: {why}"))?;
     {
@@ -116,16 +138,20 @@ fn apply(agent: &Agent, files: &[FileText], namespace: &str, images: Option<&str
         }
         for object in objects {
             let key = object.key.clone();
-            if kinds::role(object.value["apiVersion"].as_str().unwrap_or_default(), &key.kind) == Role::Ignored {
+            let role = kinds::role(object.value["apiVersion"].as_str().unwrap_or_default(), &key.kind);
+            if role == Role::Ignored {
                 applied.warnings.push(format!("{key}: nothing here acts on the kind {}", key.kind));
             }
             let done = world.apply(object);
+            if role == Role::Mesh && done != "unchanged" {
+                changed.push(key.clone());
+            }
             applied.done.push((key.to_string(), done.to_owned()));
         }
     }
     agent.objects_changed();
     agent.ring();
-    Ok(applied)
+    Ok((applied, changed))
 }
 
 fn delete(
@@ -186,16 +212,12 @@ async fn get(agent: &Agent, kind: &str, namespace: Option<&str>, name: Option<&s
     };
     if mesh && shown.iter().any(of_mesh) {
         // Without an answer the objects are shown without a status; `status` says that the control plane is not ready.
-        let status = control_get(agent, "/v1/status").await.ok();
-        let list = status.as_ref().and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        let entries = findings::entries(agent).await.unwrap_or_default();
         for item in shown.iter_mut().filter(|s| of_mesh(s)) {
-            let same = |entry: &&Value| {
-                let meta = &item.object["metadata"];
-                entry["kind"] == item.object["kind"]
-                    && entry["name"] == meta["name"]
-                    && entry["namespace"] == meta["namespace"]
-            };
-            item.mesh = list.iter().find(same).cloned();
+            let meta = &item.object["metadata"];
+            let word = |v: &Value| v.as_str().unwrap_or_default().to_owned();
+            let key = (word(&item.object["kind"]), word(&meta["namespace"]), word(&meta["name"]));
+            item.mesh = entries.get(&key).cloned();
         }
     }
     json(&shown)

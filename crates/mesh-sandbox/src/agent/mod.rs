@@ -8,6 +8,7 @@ pub(crate) mod api;
 pub(crate) mod deployments;
 pub(crate) mod endpoints;
 pub(crate) mod files;
+pub(crate) mod findings;
 pub(crate) mod mesh;
 pub(crate) mod publish;
 pub(crate) mod reconcile;

@@ -35,6 +35,7 @@ pub(crate) fn status(name: &str, network: u32, world: &World) -> Status {
         published: world.published.clone(),
         problems: world.problems.iter().map(|(key, why)| format!("{key}: {why}")).collect(),
         ignored,
+        findings: Vec::new(),
         settled,
         hopeless,
         mesh: world.mesh,

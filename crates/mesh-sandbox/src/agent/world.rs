@@ -159,7 +159,7 @@ impl World {
             self.ignored.insert(key.clone(), ignored);
         }
         self.problems.remove(&key);
-        let same = self.objects.get(&key).map(|old| old.value == object.value && old.text == object.text);
+        let same = self.objects.get(&key).map(|old| old.value == object.value);
         self.objects.insert(key.clone(), object);
         self.ensure_namespace(&key.namespace);
         match same {

@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::start::pause;
 use super::{ask, is_up};
-use crate::paths::StateDir;
+use crate::paths::{ROOT, StateDir};
 use crate::protocol::Request;
 
 /// How long processes may take to disappear after they were killed.
@@ -70,7 +70,11 @@ pub fn sweep(dir: &StateDir) -> anyhow::Result<Leftovers> {
         Err(err) if err.kind() != std::io::ErrorKind::NotFound => {
             Err(err).with_context(|| format!("cannot remove {}", dir.root().display()))
         }
-        _ => Ok(Leftovers { killed, processes: 0 }),
+        _ => {
+            // Fails while other sandboxes have folders in it, which is the point.
+            let _ = std::fs::remove_dir(ROOT);
+            Ok(Leftovers { killed, processes: 0 })
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use anyhow::{Context as _, bail, ensure};
 
 use super::{Leftovers, is_up, sweep};
 use crate::paths::{ROOT, StateDir};
+use crate::pod::helper::PROGRAM;
 
 /// How long the supervisor may take until it answers; it makes one namespace and a bridge meanwhile.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
@@ -62,6 +64,7 @@ pub fn start(dir: &StateDir, agent: &[String]) -> anyhow::Result<Start> {
     let log = File::create(dir.log())?;
     // The supervisor leaves the caller's session by itself; it must not hold the caller's streams or folder.
     let mut child = Command::new("/proc/self/exe")
+        .arg0(PROGRAM)
         .args(agent)
         .current_dir("/")
         .stdin(Stdio::null())

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, ResponseCode};
+use hickory_proto::rr::Record;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
@@ -104,7 +105,7 @@ fn respond(question: &[u8], zone: &Zone, udp: bool) -> Option<Vec<u8>> {
         [query] => {
             let answer = zone.answer(query.name(), query.query_type());
             response.metadata.response_code = answer.code;
-            response.add_answers(answer.records);
+            response.add_answers(rotated(answer.records, request.metadata.id));
             response.add_authorities(answer.soa);
         }
         _ => response.metadata.response_code = ResponseCode::FormErr,
@@ -120,6 +121,15 @@ fn respond(question: &[u8], zone: &Zone, udp: bool) -> Option<Vec<u8>> {
         .as_ref()
         .map_or(UDP_BYTES_PLAIN, |e| usize::from(e.max_payload()).clamp(UDP_BYTES_PLAIN, UDP_BYTES_MAX));
     if udp && bytes.len() > room { response.truncate().to_vec().ok() } else { Some(bytes) }
+}
+
+/// Several addresses come in a different order each time, so that clients that take the first one spread out.
+fn rotated(mut records: Vec<Record>, id: u16) -> Vec<Record> {
+    if !records.is_empty() && records.iter().all(|r| r.record_type().is_ip_addr()) {
+        let by = usize::from(id) % records.len();
+        records.rotate_left(by);
+    }
+    records
 }
 
 #[cfg(test)]

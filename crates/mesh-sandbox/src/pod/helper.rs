@@ -32,6 +32,13 @@ pub(crate) const ENTER: &str = "sandbox-enter";
 /// The last step before a container's own program.
 const RUN: &str = "sandbox-run";
 
+/// What the helpers call themselves in the list of processes.
+pub(crate) const PROGRAM: &str = "meshctl";
+
+/// The environment variable with the host name of a new pod. On the command line it would be found by whoever looks for
+/// a process by its name.
+pub(crate) const HOSTNAME: &str = "MESH_SANDBOX_HOSTNAME";
+
 /// The environment variable through which [`ENTER`] hands the [`RunSpec`] to [`RUN`].
 const RUN_SPEC: &str = "MESH_SANDBOX_RUN";
 
@@ -83,9 +90,10 @@ fn die_with_parent() -> anyhow::Result<()> {
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).context("cannot ask to die with the supervisor")
 }
 
-/// `sandbox-pod DIR HOSTNAME`: prints the process id of the pod's PID 1, then waits for it.
+/// `sandbox-pod DIR`: prints the process id of the pod's PID 1, then waits for it. The host name is in [`HOSTNAME`].
 fn pod(args: &[&str]) -> anyhow::Result<ExitCode> {
-    let &[dir, hostname] = args else { bail!("usage: {POD} DIR HOSTNAME") };
+    let &[dir] = args else { bail!("usage: {POD} DIR") };
+    let hostname = std::env::var(HOSTNAME).context("this helper is started by the sandbox only")?;
     die_with_parent()?;
     unshare(
         CloneFlags::CLONE_NEWNS
@@ -94,7 +102,7 @@ fn pod(args: &[&str]) -> anyhow::Result<ExitCode> {
             | CloneFlags::CLONE_NEWIPC
             | CloneFlags::CLONE_NEWPID,
     )
-    .context("cannot make namespaces: is this root?")?;
+    .context("cannot make namespaces: this needs root, and in a container --privileged")?;
     root::make_private()?;
     let memory = crate::paths::PodDir::at(PathBuf::from(dir)).memory();
     mount(Some("tmpfs"), &memory, Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some("mode=0755"))
@@ -105,7 +113,7 @@ fn pod(args: &[&str]) -> anyhow::Result<ExitCode> {
     sethostname(hostname).context("cannot set the host name")?;
     // As in Kubernetes' runtimes: applications without privileges may listen on port 80.
     std::fs::write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0")?;
-    let mut init = Command::new("/proc/self/exe").arg(INIT).arg(dir).stdin(Stdio::null()).spawn()?;
+    let mut init = Command::new("/proc/self/exe").arg0(PROGRAM).arg(INIT).arg(dir).stdin(Stdio::null()).spawn()?;
     println!("{}", init.id());
     Ok(code(init.wait()?))
 }
@@ -165,7 +173,7 @@ fn enter(args: &[&str]) -> anyhow::Result<ExitCode> {
     }
     enter_namespaces(pid)?;
     let mut command = Command::new("/proc/self/exe");
-    command.arg(RUN).env(RUN_SPEC, serde_json::to_string(&spec)?);
+    command.arg0(PROGRAM).arg(RUN).env(RUN_SPEC, serde_json::to_string(&spec)?);
     let mut child = command.spawn().context("cannot start a process in the pod")?;
     if report {
         tell(&format!("pid {}\n", child.id()))?;

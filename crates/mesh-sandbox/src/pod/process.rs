@@ -12,7 +12,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, p
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-use super::helper::{ENTER, POD};
+use super::helper::{ENTER, HOSTNAME, POD, PROGRAM};
 
 /// How long making namespaces or entering them may take; it is milliseconds on an idle machine.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
@@ -34,9 +34,10 @@ impl PodProcess {
     /// To be called on a thread that lives as long as the supervisor: the pod dies with the thread that made it.
     pub(crate) async fn start(dir: &Path, hostname: &str) -> anyhow::Result<Self> {
         let mut holder = Command::new("/proc/self/exe")
+            .arg0(PROGRAM)
             .arg(POD)
             .arg(dir)
-            .arg(hostname)
+            .env(HOSTNAME, hostname)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -158,7 +159,7 @@ fn spawn_enter(
     let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
     ours.set_nonblocking(true)?;
     let mut enter = Command::new("/proc/self/exe");
-    enter.arg(ENTER).args(flags).arg(pid.to_string()).arg(spec);
+    enter.arg0(PROGRAM).arg(ENTER).args(flags).arg(pid.to_string()).arg(spec);
     if !command.is_empty() {
         enter.arg("--").args(command);
     }

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::control_plane::ControlPlane;
 
-/// A proxy that holds the fixtures, and its certificate.
-async fn proxy() -> (Ports, Arc<Credentials>, impl Drop) {
+/// A proxy that holds the fixtures, its certificate, and its task, which ends when dropped.
+async fn proxy() -> (Ports, Arc<Credentials>, JoinSet<()>) {
     let (mut control, dir) = (fake().await, tempfile::tempdir().unwrap());
     let bootstrap = control.bootstrap(dir.path());
     let credentials = Credentials::new(TrustBundle::new(control.authority.bundle().certificates().to_vec()).unwrap());
@@ -31,14 +31,7 @@ async fn proxy() -> (Ports, Arc<Credentials>, impl Drop) {
     let (view, ()) = tokio::join!(discovery.resolve_address("10.96.0.1".parse().unwrap()), answering);
     view.unwrap();
     let ports = Ports::of(bootstrap, views, ready, Arc::clone(&credentials)).await;
-    (ports, credentials, Ends(running))
-}
-
-/// Keeps the proxy's task, and ends it.
-struct Ends(#[allow(dead_code, reason = "held for its drop")] JoinSet<()>);
-
-impl Drop for Ends {
-    fn drop(&mut self) {}
+    (ports, credentials, running)
 }
 
 async fn dump(ports: &Ports, part: &str) -> Value {
@@ -123,7 +116,8 @@ async fn certificates_are_told_and_keys_are_nowhere() {
     let pem = held.key().to_pem();
     let secret: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
     let paths = ["services", "routes", "endpoints", "inbound", "secrets", "settings", "all"];
-    for path in paths.map(|part| format!("/config/{part}")).iter().map(String::as_str).chain(["/", "/ready", "/version"])
+    for path in
+        paths.map(|part| format!("/config/{part}")).iter().map(String::as_str).chain(["/", "/ready", "/version"])
     {
         let (_, body) = get(ports.admin, path).await;
         assert!(!body.contains("PRIVATE") && !body.contains("BEGIN"), "{path}");

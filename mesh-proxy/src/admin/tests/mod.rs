@@ -43,7 +43,8 @@ impl Ports {
         let (_, drain) = Drain::new();
         let metrics = Metrics::new(1, 10);
         let bootstrap = Arc::new(bootstrap);
-        let admin = Admin { bootstrap, views, ready: ready.clone(), drain, credentials, metrics, begun: Instant::now() };
+        let admin =
+            Admin { bootstrap, views, ready: ready.clone(), drain, credentials, metrics, begun: Instant::now() };
         let state = Arc::new(State::new(admin));
         let mut serving = JoinSet::new();
         let mut addresses = Vec::new();

@@ -8,6 +8,56 @@ const EXIT_CODES: &str = "\
 Exit codes: 0 done; 1 failed, and standard error says why and what to do; 2 the command line was not understood. \
 `exec` ends as the command did. Colour is used on terminals only, and never when NO_COLOR is set.";
 
+const UP_HELP: &str = "\
+DIR/images.yaml says which local program stands for an image; the tag does not matter, the first word is a program of the \
+programs folder or of PATH, and `*` at an end of a name is a wildcard:
+
+  images:
+    my-registry/shop: [shop-server, --port, \"8080\"]
+    'test-*': [sleep, infinity]
+
+Examples:
+  meshctl sandbox up examples/bookinfo --publish productpage:9080
+  meshctl sandbox up examples/echo --name second
+
+State is kept in /run/mesh-sandbox/NAME; agent.log there is the supervisor's log.";
+
+const GET_HELP: &str = "\
+Examples:
+  meshctl sandbox get pods
+  meshctl sandbox get vs -n bookinfo
+  meshctl sandbox get virtualservice reviews -n bookinfo -o yaml";
+
+const EXEC_HELP: &str = "\
+Examples:
+  meshctl sandbox exec productpage-v1 -n bookinfo -- curl -s http://reviews:9080/reviews/0
+  meshctl sandbox exec productpage-v1 -n bookinfo -c mesh-proxy -- mesh-proxy ready --explain";
+
+const LOGS_HELP: &str = "\
+Examples:
+  meshctl sandbox logs productpage-v1 -n bookinfo -f
+  meshctl sandbox logs productpage-v1 -n bookinfo -c proxy --tail 20";
+
+const APPLY_HELP: &str = "\
+Examples:
+  meshctl sandbox apply -f examples/bookinfo/routing/reviews-75-25.yaml
+  meshctl sandbox apply -f app/ --wait
+  kubectl get virtualservice -o yaml | meshctl sandbox apply -f -";
+
+const DELETE_HELP: &str = "\
+Examples:
+  meshctl sandbox delete -f examples/bookinfo/routing/reviews-75-25.yaml
+  meshctl sandbox delete deployment/reviews-v3 -n bookinfo";
+
+const INJECT_HELP: &str = "\
+Example:
+  meshctl inject -f app.yaml | kubectl apply -f -";
+
+const PROXY_CONFIG_HELP: &str = "\
+Examples:
+  meshctl proxy-config routes productpage-v1
+  meshctl proxy-config endpoints reviews-v1 -o json";
+
 /// People's tool for the mesh.
 #[derive(Debug, Parser)]
 #[command(name = "meshctl", version, about, after_help = EXIT_CODES, arg_required_else_help = true)]
@@ -22,10 +72,17 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Sandbox(Box<Sandbox>),
     /// Add the sidecar to the pods of manifests
+    ///
+    /// The same injector as the webhook and the sandbox use. Labels and annotations of the pods are honoured; the
+    /// namespace's label is not asked. Objects without pods pass unchanged.
+    #[command(after_long_help = INJECT_HELP)]
     Inject(Inject),
     /// Show which proxies are connected to the control plane and whether they are in sync
     ProxyStatus(ProxyStatus),
     /// Show the configuration that a pod's proxy works with
+    ///
+    /// Asks the proxy itself. Keys are never shown.
+    #[command(after_long_help = PROXY_CONFIG_HELP)]
     ProxyConfig(ProxyConfig),
     /// Show the versions of this program and of the mesh in a sandbox
     Version(Version),
@@ -68,17 +125,13 @@ pub(crate) struct InNamespace {
 pub(crate) enum Sandbox {
     /// Start a sandbox with the manifests of a directory
     ///
-    /// Runs the Deployments and Pods of DIR (*.yaml, *.yml, *.json; not those in sub-folders) as processes in network
-    /// namespaces of their own, with Services, cluster DNS, probes and restarts. Pods of namespaces labelled
+    /// Runs the Deployments and Pods of DIR (*.yaml, *.yml, *.json; not those in sub-folders) as processes in namespaces
+    /// of their own, with Services, cluster DNS, probes and restarts. Pods of namespaces labelled
     /// `mesh-injection=enabled` get the mesh's sidecar, and mesh resources (VirtualService, PeerAuthentication, …) act.
-    /// DIR/images.yaml says which local program stands for an image:
     ///
-    ///   images:
-    ///     my-registry/shop: [shop-server, --port, "8080"]
-    ///
-    /// Nothing of it touches the network of this machine; `meshctl sandbox down` leaves nothing behind.
-    /// Needs root, iproute2 and iptables.
-    #[command(verbatim_doc_comment)]
+    /// Nothing of it touches the network of this machine, and `meshctl sandbox down` leaves nothing behind. Needs root,
+    /// iproute2 and iptables.
+    #[command(after_long_help = UP_HELP)]
     Up(Up),
     /// End a sandbox: its pods in order, then everything that belongs to it
     ///
@@ -94,16 +147,26 @@ pub(crate) enum Sandbox {
     /// Show objects of a kind: pods, services, deployments, endpointslices, virtualservices, …
     ///
     /// For the mesh's kinds, ACCEPTED and PROBLEMS are what the control plane says about each object.
+    #[command(after_long_help = GET_HELP)]
     Get(Get),
     /// Run a command in a container of a running pod, with its user, environment and files
     ///
     /// POD is a pod's name, the beginning of it, or the name of its Deployment.
+    #[command(after_long_help = EXEC_HELP)]
     Exec(Exec),
     /// Print the log of a container
+    ///
+    /// Standard output and standard error, of all runs of the container. A log that has grown over 16 MiB is begun anew.
+    #[command(after_long_help = LOGS_HELP)]
     Logs(Logs),
     /// Create or change objects
+    ///
+    /// Says right away what the control plane thinks of mesh resources, with file and line. A changed Deployment is rolled
+    /// out without having fewer ready pods than it wants; a changed Pod is replaced.
+    #[command(after_long_help = APPLY_HELP)]
     Apply(Apply),
     /// Delete objects
+    #[command(after_long_help = DELETE_HELP)]
     Delete(Delete),
     /// List the sandboxes of this machine
     List {

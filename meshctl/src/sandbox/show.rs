@@ -184,12 +184,14 @@ fn problems(shown: &Shown) {
 /// Lists the sandboxes of this machine.
 fn sandboxes() -> Vec<Value> {
     let one = |name: String| {
-        let status = StateDir::new(&name).and_then(|dir| client::ask::<Status>(&dir, &Request::Status { full: false }));
-        match status {
+        let Ok(dir) = StateDir::new(&name) else { return json!({"name": name, "state": "unknown"}) };
+        match client::ask::<Status>(&dir, &Request::Status { full: false }) {
             Ok(s) => json!({
                 "name": name, "state": "up", "pods": s.pods.len(), "ready": s.pods.iter().filter(|p| p.well).count(),
                 "mesh": s.mesh,
             }),
+            // It answers, but this program does not understand it: it was started by another version.
+            Err(_) if client::is_up(&dir) => json!({"name": name, "state": "up (other version)"}),
             Err(_) => json!({"name": name, "state": "crashed"}),
         }
     };
@@ -210,11 +212,11 @@ pub(crate) fn list(format: Format) -> anyhow::Result<ExitCode> {
         .iter()
         .map(|s| {
             let word = |f: &str| s[f].as_str().unwrap_or("-").to_owned();
-            vec![
-                word("name"),
-                word("state"),
-                format!("{}/{}", s["ready"].as_u64().unwrap_or(0), s["pods"].as_u64().unwrap_or(0)),
-            ]
+            let pods = match (s["ready"].as_u64(), s["pods"].as_u64()) {
+                (Some(ready), Some(all)) => format!("{ready}/{all}"),
+                _ => "-".into(),
+            };
+            vec![word("name"), word("state"), pods]
         })
         .collect();
     output::line(output::table(&["NAME", "STATE", "PODS"], rows));

@@ -114,11 +114,36 @@ pub(crate) fn virtual_ports(world: &World) -> Vec<VirtualPort> {
             let Some(number) = number(&port["port"]) else { continue };
             let protocol = if port["protocol"] == "UDP" { "udp" } else { "tcp" };
             let chosen = members.iter().filter(|m| if any_ready { m.ready } else { m.serving });
-            let backends = chosen.filter_map(|m| Some(SocketAddrV4::new(m.address, target(port, m.pod)?))).collect();
+            let mut backends: Vec<_> =
+                chosen.filter_map(|m| Some(SocketAddrV4::new(m.address, target(port, m.pod)?))).collect();
+            if !selects(service) {
+                backends = written_backends(world, service, port);
+            }
             out.push(VirtualPort { address, protocol, port: number, backends });
         }
     }
     out.sort();
+    out
+}
+
+/// The endpoints of a Service without selector: those that people wrote as EndpointSlices.
+fn written_backends(world: &World, service: &Object, port: &Value) -> Vec<SocketAddrV4> {
+    let mut out = Vec::new();
+    for slice in world.of_kind("discovery.k8s.io", "EndpointSlice") {
+        let value = &slice.value;
+        let of = &value["metadata"]["labels"]["kubernetes.io/service-name"];
+        if slice.key.namespace != service.key.namespace || *of != service.key.name.as_str() {
+            continue;
+        }
+        let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
+        let same = |p: &&Value| text(&p["name"]) == text(&port["name"]);
+        let found = value["ports"].as_array().into_iter().flatten().find(same).and_then(|p| number(&p["port"]));
+        let Some(number) = found else { continue };
+        let ready = |e: &&Value| e["conditions"]["ready"] != false;
+        let endpoints = value["endpoints"].as_array().into_iter().flatten().filter(ready);
+        let addresses = endpoints.filter_map(|e| e["addresses"][0].as_str()?.parse().ok());
+        out.extend(addresses.map(|a| SocketAddrV4::new(a, number)));
+    }
     out
 }
 

@@ -82,6 +82,11 @@ fn pods(agent: &Arc<Agent>, world: &mut World) -> Vec<(Plan, watch::Receiver<Opt
                 pod.terminate(None);
             }
         }
+        if start > 0 && !selects_own(deployment) {
+            let why = "spec.selector.matchLabels does not select the pods of spec.template: give them the same labels";
+            world.problems.insert(deployment.key.clone(), why.into());
+            continue;
+        }
         for _ in 0..start {
             let pod = pod_of(deployment, &hash);
             plans.extend(admit(agent, world, &deployment.key, pod, Some((deployment.key.clone(), hash.clone())), None));
@@ -141,6 +146,14 @@ fn deployment_steps(world: &World, deployment: &Object, hash: &str) -> deploymen
     deployments::steps(&members, replicas, surge, spec["strategy"]["type"] == "Recreate")
 }
 
+/// A Deployment that does not select its own pods is refused by Kubernetes.
+fn selects_own(deployment: &Object) -> bool {
+    let spec = &deployment.value["spec"];
+    let labels = &spec["template"]["metadata"]["labels"];
+    let selector = spec["selector"]["matchLabels"].as_object();
+    selector.into_iter().flatten().all(|(key, value)| labels[key.as_str()] == *value)
+}
+
 pub(crate) fn template_hash(deployment: &Object) -> String {
     names::letters(names::hash(&deployment.value["spec"]["template"].to_string()), 10)
 }
@@ -178,7 +191,10 @@ fn admit(
     let uid = names::uid();
     pod["metadata"]["uid"] = uid.clone().into();
     pod["metadata"]["creationTimestamp"] = Timestamp::now().to_string().into();
-    let spec = pod["spec"].as_object_mut()?;
+    let Some(spec) = pod["spec"].as_object_mut() else {
+        world.problems.insert(of.clone(), "it has no pod specification (spec, or spec.template.spec)".into());
+        return None;
+    };
     spec.entry("serviceAccountName").or_insert_with(|| "default".into());
     spec.entry("restartPolicy").or_insert_with(|| "Always".into());
     spec.insert("nodeName".into(), NODE_NAME.into());

@@ -89,7 +89,7 @@ pub(crate) async fn end_pods(agent: &Arc<Agent>, grace: u64) -> usize {
 async fn cut_logs(agent: Arc<Agent>) {
     loop {
         tokio::time::sleep(LOGS_INTERVAL).await;
-        let logs: Vec<PathBuf> = {
+        let mut logs: Vec<PathBuf> = {
             let world = agent.world();
             let of = |(uid, pod): (&String, &super::world::PodEntry)| {
                 let dir = agent.dir.pod(uid);
@@ -97,6 +97,7 @@ async fn cut_logs(agent: Arc<Agent>) {
             };
             world.pods.iter().flat_map(of).collect()
         };
+        logs.push(agent.dir.log());
         for log in logs {
             if std::fs::metadata(&log).is_ok_and(|m| m.len() > LOG_BYTES_MAX)
                 && let Err(err) = cut(&log).await

@@ -61,7 +61,8 @@ pub fn start(dir: &StateDir, agent: &[String]) -> anyhow::Result<Start> {
         .mode(0o700)
         .create(dir.root())
         .with_context(|| format!("cannot make {}", dir.root().display()))?;
-    let log = File::create(dir.log())?;
+    // For appending: the supervisor cuts it when it has grown too large.
+    let log = File::options().create(true).append(true).open(dir.log())?;
     // The supervisor leaves the caller's session by itself; it must not hold the caller's streams or folder.
     let mut child = Command::new("/proc/self/exe")
         .arg0(PROGRAM)

@@ -19,7 +19,7 @@ use crate::objects::spec::{Action, Container, Probe};
 /// a person is waiting.
 const BACKOFF_FIRST: Duration = Duration::from_millis(500);
 /// See [`BACKOFF_FIRST`].
-const BACKOFF_LAST: Duration = Duration::from_secs(60);
+const BACKOFF_LAST: Duration = Duration::from_secs(10);
 /// A container that ran for so long is restarted as if it had never crashed (Kubernetes: the same).
 const BACKOFF_RESET: Duration = Duration::from_secs(600);
 /// How often it is looked whether a missing ConfigMap or Secret has come.

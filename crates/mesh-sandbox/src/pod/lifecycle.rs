@@ -75,8 +75,11 @@ pub(crate) async fn run(plan: Plan, mut stop: watch::Receiver<Option<u64>>) {
         match create(&plan).await {
             Ok(made) => break made,
             Err(why) => {
-                tracing::warn!(pod = %label, error = format!("{why:#}"), "the pod's namespaces could not be made");
-                agent.pod_status(&uid, |s| s.event(format!("FailedCreatePodSandBox: {why:#}")));
+                let mut news = false;
+                agent.pod_status(&uid, |s| news = s.event(format!("FailedCreatePodSandBox: {why:#}")));
+                if news {
+                    tracing::warn!(pod = %label, error = format!("{why:#}"), "the pod's namespaces could not be made");
+                }
             }
         }
         tokio::select! {
@@ -248,8 +251,11 @@ impl PodContext {
 
     /// Notes an event, in the pod's status and in the supervisor's log.
     pub(crate) fn event(&self, what: String) {
-        tracing::info!(pod = %format!("{}/{}", self.namespace, self.name), "{what}");
-        self.agent.pod_status(&self.uid, |s| s.event(what));
+        let mut news = false;
+        self.agent.pod_status(&self.uid, |s| news = s.event(what.clone()));
+        if news {
+            tracing::info!(pod = %format!("{}/{}", self.namespace, self.name), "{what}");
+        }
     }
 
     /// The log file of a container, for appending.

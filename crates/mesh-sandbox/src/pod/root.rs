@@ -66,6 +66,8 @@ pub(crate) struct Mount {
     pub(crate) source: PathBuf,
     pub(crate) target: String,
     pub(crate) read_only: bool,
+    /// The source lies in a volume into which containers write: no symbolic link in it is followed.
+    pub(crate) contained: bool,
 }
 
 /// Stops mounts of this namespace from showing elsewhere.
@@ -198,6 +200,10 @@ fn programs(root: &Path, spec: &RootSpec) -> anyhow::Result<()> {
 
 fn volume_mount(root: &Path, volume: &Mount) -> anyhow::Result<()> {
     let to = inside(root, &volume.target)?;
+    if volume.contained {
+        let real = std::fs::canonicalize(&volume.source).with_context(|| format!("{}", volume.source.display()))?;
+        ensure!(real == volume.source, "subPath leads through a symbolic link");
+    }
     let meta = std::fs::metadata(&volume.source).with_context(|| format!("{}", volume.source.display()))?;
     if meta.is_dir() {
         folder(&to, 0o755)?;

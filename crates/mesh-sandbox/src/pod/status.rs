@@ -59,15 +59,16 @@ pub(crate) struct PodStatus {
 }
 
 impl PodStatus {
-    /// Notes what happened, for people; the oldest events are forgotten.
-    pub(crate) fn event(&mut self, what: String) {
-        if self.events.last() == Some(&what) {
-            return;
+    /// Notes what happened, for people; the oldest events are forgotten. Says whether it is news.
+    pub(crate) fn event(&mut self, what: String) -> bool {
+        if self.events.contains(&what) {
+            return false;
         }
         if self.events.len() == EVENTS_MAX {
             self.events.remove(0);
         }
         self.events.push(what);
+        true
     }
 
     /// The newest events, oldest first.

@@ -82,7 +82,8 @@ fn one_mount(dir: &PodDir, spec: &PodSpec, mount: &VolumeMount) -> anyhow::Resul
     if let Some(sub) = &mount.sub_path {
         source = below(&source, sub)?;
     }
-    Ok(Mount { source, target: mount.mount_path.clone(), read_only: mount.read_only || written })
+    let contained = volume.host_path.is_none();
+    Ok(Mount { source, target: mount.mount_path.clone(), read_only: mount.read_only || written, contained })
 }
 
 fn empty_dir_place(pid: u32, dir: &PodDir, volume: &Volume, memory: bool) -> PathBuf {

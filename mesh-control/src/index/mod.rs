@@ -101,6 +101,8 @@ impl Index {
                 }
                 Event::Synced => {
                     inner.synced = true;
+                    // Streams wait for it as for a publication.
+                    self.generation.send_modify(|generation| *generation += 1);
                     continue;
                 }
             };
@@ -144,9 +146,11 @@ impl Index {
         self.generation.subscribe()
     }
 
-    /// The identity of a pod; `None` while it is not known.
+    /// The identity of a pod; `None` while it is not known. Nothing is known before the source has delivered everything
+    /// that there was: a half-read mesh would tell proxies that the other half is gone.
     pub(crate) fn identity_of(&self, uid: &str) -> Option<SpiffeId> {
-        match self.lock().objects.compile("", &ResourceName::Inbound(uid.into()))? {
+        let inner = self.lock();
+        match inner.objects.compile("", &ResourceName::Inbound(uid.into())).filter(|_| inner.synced)? {
             Resource::Inbound(inbound) => Some(inbound.identity.clone()),
             _ => None,
         }

@@ -33,6 +33,8 @@ const POD_WAIT: Duration = Duration::from_secs(5);
 const RESPONSES_BUFFERED: usize = 1;
 /// Streams at once, those included that wait for their pod.
 const STREAMS_MAX: usize = 16_384;
+/// Names in one request that are looked at without telling the runtime that it takes longer.
+const NAMES_IN_PASSING_MAX: usize = 64;
 /// Longest `node.id` and user agent that is kept, in bytes.
 const NODE_TEXT_BYTES_MAX: usize = 256;
 
@@ -254,7 +256,12 @@ impl Stream {
     }
 
     fn take(&self, request: DeltaDiscoveryRequest, session: &mut Session, held: &Held) -> Result<(), Status> {
-        let taken = session.request(request, held, Instant::now());
+        let names = request.resource_names_subscribe.len() + request.initial_resource_versions.len();
+        let taken = match names <= NAMES_IN_PASSING_MAX {
+            true => session.request(request, held, Instant::now()),
+            // Compiling thousands of names takes a while: other streams of this thread move on.
+            false => tokio::task::block_in_place(|| session.request(request, held, Instant::now())),
+        };
         let (kind, outcome) = taken.map_err(|misuse| Status::invalid_argument(misuse.to_string()))?;
         if let Some(changed) = outcome.acknowledged {
             self.ads.metrics.convergence_seconds.observe(changed.elapsed());

@@ -260,14 +260,15 @@ async fn a_change_reaches_a_hundred_proxies_from_bytes_made_once() {
         tasks.spawn(async move {
             let begun = go.recv().await.unwrap();
             let answer = proxy.next().await;
-            (begun.elapsed(), said(&answer))
+            (begun.elapsed(), said(&answer), proxy)
         });
     }
     go.send(Instant::now()).unwrap();
     world.write("slice.yaml", &one());
-    let mut slowest = Duration::ZERO;
+    let (mut slowest, mut connected) = (Duration::ZERO, Vec::new());
     while let Some(done) = tasks.join_next().await {
-        let (took, said) = done.unwrap();
+        let (took, said, proxy) = done.unwrap();
+        connected.push(proxy);
         assert_eq!(said, [format!("endpoints/{REVIEWS}/*"), format!("-endpoints/{REVIEWS}/uid-r2")]);
         slowest = slowest.max(took);
     }
@@ -279,6 +280,12 @@ async fn a_change_reaches_a_hundred_proxies_from_bytes_made_once() {
     };
     let (_, after) = world.monitoring("/metrics").await;
     assert!(compiled(&after) - compiled(&before) < 10, "not once per proxy");
+    eventually("every acknowledgement is measured", async || {
+        let (_, page) = world.monitoring("/metrics").await;
+        let line = page.lines().find(|line| line.starts_with("mesh_config_convergence_seconds_count ")).unwrap();
+        line.rsplit_once(' ').unwrap().1.parse::<usize>().unwrap() >= PROXIES
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use mesh_api::limits::{REJECTIONS_MAX, RESPONSE_BYTES_CUT};
+use mesh_api::limits::{KEYS_MAX, REJECTIONS_MAX, RESPONSE_BYTES_CUT};
 use mesh_api::proto::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use mesh_api::{Encoded, Rejected, rejections, type_url};
 use mesh_core::config::{ResourceKind, ResourceName};
@@ -137,8 +137,9 @@ impl KindState {
             name => self.subscribed.contains(name),
         };
         let (ours, others): (Vec<_>, Vec<_>) = self.held.keys().cloned().partition(covered);
-        for name in others {
-            if !config.may_subscribe(&name) || !config.exists(&name) {
+        for (count, name) in others.into_iter().enumerate() {
+            // Looking costs a compilation each: only so many are looked for.
+            if count >= KEYS_MAX || !config.may_subscribe(&name) || !config.exists(&name) {
                 self.unknown.insert(name.to_string());
             }
             self.held.remove(&name);

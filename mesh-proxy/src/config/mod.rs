@@ -25,7 +25,7 @@ mod saved;
 mod store;
 mod stream;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod view;
 mod writer;
 

@@ -13,6 +13,10 @@ use mesh_core::config::{
     TrafficPolicy, WeightedDestination, Workload,
 };
 
+pub(crate) use super::keys::Key;
+use super::store::{Incoming, Store};
+use super::{Discovery, Views};
+
 pub(crate) const UID: &str = "uid-1";
 
 pub(crate) fn name(service: &str) -> ServiceName {
@@ -164,4 +168,25 @@ fn table(service: &str, implicit: bool, http: Vec<HttpRule>) -> RouteTable {
 pub(crate) fn wire(resource: &Resource) -> (String, String, Any) {
     let Encoded { name, version, type_url, bytes } = mesh_api::encode(resource);
     (name.to_string(), version.to_string(), Any { type_url: type_url.to_string(), value: bytes })
+}
+
+/// What the data path is handed, holding these resources and the answers to these keys. Nobody answers other keys.
+pub(crate) fn held(labels: &[(&str, &str)], resources: &[Resource], keys: &[Key]) -> (Views, Discovery) {
+    let now = std::time::Instant::now();
+    let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    let mut store = Store::new(UID.into(), labels, now);
+    store.set_connected(true);
+    for key in keys {
+        store.ask(key.clone(), tokio::sync::oneshot::channel().0, now);
+    }
+    store.publish(now);
+    // What is subscribed to follows from what has come: as with a control plane, it takes a few turns.
+    for _ in 0..4 {
+        let resources = resources.iter().map(wire).collect();
+        let rejected = store.apply(Incoming { resources, removed: vec![] }, now);
+        assert!(rejected.is_empty(), "{rejected:?}");
+        store.publish(now);
+    }
+    let (discovery, _asks) = Discovery::new(store.views());
+    (store.views(), discovery)
 }

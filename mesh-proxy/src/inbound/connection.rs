@@ -67,7 +67,7 @@ pub(crate) async fn serve(local: Rc<Local>, stream: TcpStream, remote: SocketAdd
 }
 
 /// Serves a connection of which it is known where it was going.
-pub(super) async fn serve_meant_for(local: Rc<Local>, stream: TcpStream, remote: SocketAddr, original: SocketAddr) {
+pub(crate) async fn serve_meant_for(local: Rc<Local>, stream: TcpStream, remote: SocketAddr, original: SocketAddr) {
     if let Err(refusal) = admit(&local, stream, remote, original).await {
         local.refuse(Direction::Inbound, refusal.reason, remote, &refusal.detail);
     }

@@ -14,3 +14,5 @@ mod tcp;
 mod tests;
 
 pub(crate) use connection::serve;
+#[cfg(test)]
+pub(crate) use connection::serve_meant_for;

@@ -6,4 +6,6 @@
 pub(crate) mod accept;
 pub(crate) mod local;
 pub(crate) mod socket;
+#[cfg(test)]
+pub(crate) mod testing;
 pub(crate) mod workers;

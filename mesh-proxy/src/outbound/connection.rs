@@ -29,7 +29,7 @@ pub(crate) async fn serve(local: Rc<Local>, stream: TcpStream, remote: SocketAdd
 }
 
 /// Serves a connection of which it is known where it was going.
-pub(super) async fn serve_meant_for(local: Rc<Local>, stream: TcpStream, remote: SocketAddr, original: SocketAddr) {
+pub(crate) async fn serve_meant_for(local: Rc<Local>, stream: TcpStream, remote: SocketAddr, original: SocketAddr) {
     if let Err(failure) = admit(&local, stream, remote, original).await {
         let detail = failure.detail.unwrap_or_default();
         local.refuse(Direction::Outbound, failure.reason, remote, &format!("to {original}: {detail}"));

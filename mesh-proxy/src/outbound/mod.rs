@@ -17,3 +17,5 @@ mod tcp;
 mod tests;
 
 pub(crate) use connection::serve;
+#[cfg(test)]
+pub(crate) use connection::serve_meant_for;

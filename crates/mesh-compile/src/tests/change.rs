@@ -59,9 +59,9 @@ fn pool() -> Vec<AnyObject> {
     parsed.into_iter().map(|parsed| parsed.object).collect()
 }
 
-type Compiled = BTreeMap<(&'static str, &'static str), Option<Resource>>;
+pub(super) type Compiled = BTreeMap<(&'static str, &'static str), Option<Resource>>;
 
-fn compile_all(objects: &Objects) -> Compiled {
+pub(super) fn compile_all(objects: &Objects) -> Compiled {
     let mut all = BTreeMap::new();
     for namespace in NAMESPACES {
         for name in NAMES {

@@ -5,6 +5,7 @@ mod authz;
 mod change;
 mod endpoint;
 mod inbound;
+mod mistakes;
 mod route;
 mod samples;
 mod service;

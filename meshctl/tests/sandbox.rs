@@ -3,6 +3,8 @@
 //! Needs root, iproute2 and iptables; says SKIPPED where it cannot run. Every test has a sandbox of its own, and takes it
 //! down whatever happens.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};

@@ -22,6 +22,8 @@ const BACKOFF_FIRST: Duration = Duration::from_millis(500);
 const BACKOFF_LAST: Duration = Duration::from_secs(10);
 /// A container that ran for so long is restarted as if it had never crashed (Kubernetes: the same).
 const BACKOFF_RESET: Duration = Duration::from_secs(600);
+/// What counts as the exit code of a container that could not be started.
+const EXIT_NOT_STARTED: i32 = 128;
 /// How often it is looked whether a missing ConfigMap or Secret has come.
 const MISSING_RETRY: Duration = Duration::from_millis(200);
 /// The longest that a hook may take where no grace period bounds it.
@@ -123,25 +125,28 @@ impl Keeper {
         let seen = stop.clone();
         loop {
             let begun = Instant::now();
-            let code = tokio::select! {
+            let ended = tokio::select! {
                 biased;
-                code = self.run_once(&seen) => code,
+                ended = self.run_once(&seen) => ended,
                 // Stopped before there was a process: nothing to wait for.
-                () = stopped_idle(&mut stop, &self.current) => 0,
+                () = stopped_idle(&mut stop, &self.current) => Ok(0),
             };
-            if *stop.borrow() || !restart.wanted(code) {
+            // What never started is tried again whatever the restart policy says, as by the kubelet.
+            let code = ended.unwrap_or(EXIT_NOT_STARTED);
+            if *stop.borrow() || ended.is_ok() && !restart.wanted(code) {
                 return code;
             }
             if begun.elapsed() >= BACKOFF_RESET {
                 pause = BACKOFF_FIRST;
             }
-            let message = format!("it ended with code {code}; next start in {:.1} s", pause.as_secs_f32());
-            self.cx.event(format!("BackOff: container {}: {message}", self.container.name));
-            let wait_state = State::Waiting { reason: "CrashLoopBackOff", message };
-            self.status(|s| {
-                s.state = wait_state;
-                s.restarts += 1;
-            });
+            if ended.is_ok() {
+                self.cx.event(format!("BackOff: container {}: it ended with code {code}", self.container.name));
+                let message = format!("it ended with code {code}; next start in {:.1} s", pause.as_secs_f32());
+                self.status(|s| {
+                    s.state = State::Waiting { reason: "CrashLoopBackOff", message };
+                    s.restarts += 1;
+                });
+            }
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 _ = stop.wait_for(|s| *s) => return code,
@@ -150,15 +155,15 @@ impl Keeper {
         }
     }
 
-    /// From start to end of one process.
-    async fn run_once(&self, stop: &watch::Receiver<bool>) -> i32 {
+    /// From start to end of one process; the exit code, or nothing if it could not be started.
+    async fn run_once(&self, stop: &watch::Receiver<bool>) -> Result<i32, NotStarted> {
         let mut running = match self.start_process().await {
             Ok(running) => running,
             Err(why) => {
                 let message = format!("{why:#}");
                 self.cx.event(format!("Failed: container {}: {message}", self.container.name));
                 self.status(|s| s.state = State::Waiting { reason: "CreateContainerError", message });
-                return 128;
+                return Err(NotStarted);
             }
         };
         let process = running.process.clone();
@@ -178,7 +183,7 @@ impl Keeper {
             s.last_code = Some(code);
             (s.ready, s.started, s.pid) = (false, false, None);
         });
-        code
+        Ok(code)
     }
 
     /// Writes the description and starts the process; waits while a ConfigMap or Secret of its environment is missing.
@@ -328,6 +333,10 @@ impl Keeper {
         });
     }
 }
+
+/// A container could not be started; why is in its status.
+#[derive(Clone, Copy, Debug)]
+struct NotStarted;
 
 /// Why a container cannot be started: for now, or at all.
 pub(crate) enum Unready {

@@ -9,6 +9,7 @@
 //! workers get the grace period to finish, then the process exits.
 
 use std::future::Future;
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -86,7 +87,11 @@ fn start_log(level: &str) {
         Ok(filter) => (filter, None),
         Err(error) => (EnvFilter::new("warn"), Some(error)),
     };
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .init();
     if let Some(error) = bad {
         tracing::warn!(level, %error, "MESH_LOG_LEVEL cannot be used; logging warnings");
     }

@@ -11,6 +11,7 @@ mod saved;
 mod tests;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
 
 use mesh_tls::{Credentials, TrustBundle, WorkloadCertificate};
@@ -40,13 +41,20 @@ pub(crate) struct Certificates {
     credentials: Arc<Credentials>,
     ready: Ready,
     issued: watch::Sender<bool>,
+    complained: AtomicBool,
 }
 
 impl Certificates {
     /// Prepares: reads the roots, and the saved certificate if it is still good.
     pub(crate) fn new(bootstrap: Arc<Bootstrap>, ready: Ready) -> Self {
         let credentials = Credentials::new(TrustBundle::nobody());
-        let certificates = Self { bootstrap, credentials, ready, issued: watch::Sender::new(false) };
+        let certificates = Self {
+            bootstrap,
+            credentials,
+            ready,
+            issued: watch::Sender::new(false),
+            complained: AtomicBool::new(false),
+        };
         certificates.start();
         certificates
     }
@@ -105,7 +113,11 @@ impl Certificates {
     fn tell_failure(&self, error: &request::RequestError) {
         let left = self.credentials.certificate().map(|held| held.facts().not_after);
         match left {
-            None => tracing::warn!(%error, "no certificate yet: this proxy is not ready"),
+            // Said once: it is tried again every few seconds, and `ready --explain` tells the newest reason.
+            None if !self.complained.swap(true, Relaxed) => {
+                tracing::warn!(%error, "no certificate yet: this proxy is not ready");
+            }
+            None => tracing::debug!(%error, "still no certificate"),
             Some(not_after) => {
                 let hours = not_after.duration_since(SystemTime::now()).unwrap_or_default().as_secs_f64() / 3600.0;
                 tracing::warn!(%error, hours_left = format!("{hours:.1}"), "the certificate could not be renewed; the last good one stays");

@@ -89,12 +89,7 @@ impl Cluster {
 
 /// Builds the clusters of a service: one per port, and one per subset and port. What was shared about those that were
 /// there before is taken over.
-pub(super) fn build(
-    service: &Service,
-    members: &Members,
-    previous: Option<&Clusters>,
-    place: &Arc<Place>,
-) -> Clusters {
+pub(super) fn build(service: &Service, members: &Members, previous: Option<&Clusters>, place: &Arc<Place>) -> Clusters {
     static NONE: BTreeMap<String, String> = BTreeMap::new();
     let endpoints: Vec<Arc<Endpoint>> = members.values().cloned().collect();
     let plain = service.ports.values().map(|port| (None, &NONE, port.number, &port.policy));

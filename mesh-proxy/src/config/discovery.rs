@@ -75,6 +75,12 @@ impl Discovery {
         self.resolve(Key::Host(Arc::clone(name), port), |view| view.host(name, port).is_some()).await
     }
 
+    /// How many more may wait.
+    #[cfg(test)]
+    pub(super) fn waiters_left(&self) -> usize {
+        self.waiters.available_permits()
+    }
+
     async fn resolve(&self, key: Key, held: impl Fn(&View) -> bool) -> Result<Arc<View>, DiscoveryError> {
         let view = self.views.load();
         if held(&view) {

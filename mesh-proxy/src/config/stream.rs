@@ -21,7 +21,7 @@ use super::store::{Incoming, Published, Store};
 use crate::control_plane::{ControlError, ControlPlane};
 
 /// Requests under way at most. The control plane reads as fast as it can; more means that it does not.
-const REQUESTS_MAX: usize = 64;
+const REQUESTS_MAX: usize = 256;
 
 /// A stream that is up.
 pub(super) struct Stream {

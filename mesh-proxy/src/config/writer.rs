@@ -40,6 +40,8 @@ pub(crate) struct Writer {
     state_dir: PathBuf,
     ready: Ready,
     drain: Drain,
+    /// The stream is down, and it was said.
+    is_down: bool,
     /// When what is held is to be saved.
     save_at: Option<Instant>,
     /// The save under way.
@@ -81,6 +83,7 @@ impl Writer {
             state_dir: bootstrap.paths.state.clone(),
             ready,
             drain,
+            is_down: false,
             save_at: None,
             saving: None,
             publish_at: None,
@@ -100,7 +103,13 @@ impl Writer {
         loop {
             let error = self.connected_once(&control, &mut backoff).await;
             self.store.set_connected(false);
-            tracing::info!(%error, "the stream to the control plane is down; configuration stays as it is");
+            match self.is_down {
+                false => {
+                    tracing::info!(%error, "the stream to the control plane is down; configuration stays as it is")
+                }
+                true => tracing::debug!(%error, "the control plane is still out of reach"),
+            }
+            self.is_down = true;
             self.ready.stream(false, Some(error));
             let pause = tokio::time::sleep(backoff.next(fastrand::f64()));
             tokio::pin!(pause);
@@ -125,6 +134,7 @@ impl Writer {
         };
         self.store.set_connected(true);
         self.ready.stream(true, None);
+        self.is_down = false;
         match self.serve(stream, backoff).await {
             Ended::Failed(error) => error.to_string(),
             Ended::Closed => "the control plane ended the stream".to_owned(),
@@ -195,11 +205,10 @@ impl Writer {
         tokio::select! {
             ask = self.asks.recv() => {
                 let now = Instant::now().into_std();
-                let mut next = ask;
-                for _ in 0..ASKS_AT_ONCE {
-                    let Some(Ask { key, answered }) = next else { break };
+                // Those that came together get one view together.
+                let more = std::iter::from_fn(|| self.asks.try_recv().ok()).take(ASKS_AT_ONCE);
+                for Ask { key, answered } in ask.into_iter().chain(more) {
                     self.store.ask(key, answered, now);
-                    next = self.asks.try_recv().ok();
                 }
             }
             () = at(self.save_at) => self.save(),
@@ -254,3 +263,7 @@ async fn at(time: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+#[path = "writer_tests.rs"]
+mod tests;

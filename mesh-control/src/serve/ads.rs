@@ -280,11 +280,11 @@ impl Stream {
 }
 
 /// The index as one stream sees it.
-struct Held {
-    index: Arc<Index>,
-    stream: StreamId,
-    view: View,
-    uid: Arc<str>,
+pub(super) struct Held {
+    pub(super) index: Arc<Index>,
+    pub(super) stream: StreamId,
+    pub(super) view: View,
+    pub(super) uid: Arc<str>,
 }
 
 impl Config for Held {

@@ -9,6 +9,8 @@ mod proxies;
 mod session;
 
 #[cfg(test)]
+mod law_tests;
+#[cfg(test)]
 mod tests;
 
 pub(crate) use ads::Ads;

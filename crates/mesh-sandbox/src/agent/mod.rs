@@ -19,6 +19,7 @@ pub(crate) mod world;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use base64::Engine as _;
@@ -38,6 +39,10 @@ use crate::paths::StateDir;
 use crate::pod::status::PodStatus;
 use crate::token::{Signer, Subject};
 use world::World;
+
+/// How long the network of an ended pod answers. A kubelet takes about as long to remove it; on addresses that nobody
+/// has, connections would hang where they are now refused and tried elsewhere.
+const NETWORK_LINGER: Duration = Duration::from_secs(2);
 
 /// The supervisor, shared by its tasks.
 pub(crate) struct Agent {
@@ -168,6 +173,13 @@ impl Agent {
             let mut world = self.world();
             if let Some(pod) = world.pods.remove(uid) {
                 world.addresses.free_pod(&pod.status.addresses);
+                // Whoever still talks to the pod is refused by its kernel, instead of talking to nobody.
+                if let Some(netns) = pod.netns {
+                    tokio::spawn(async move {
+                        tokio::time::sleep(NETWORK_LINGER).await;
+                        drop(netns);
+                    });
+                }
             }
         }
         let folder = self.dir.pod(uid).root().to_owned();

@@ -47,7 +47,8 @@ pub(crate) fn http1_server(clock: HeadClock) -> server::conn::http1::Builder {
         .header_read_timeout(HEAD_TIMEOUT)
         .max_header_size(HEAD_BYTES_MAX)
         .max_buf_size(BUFFER_BYTES_MAX)
-        .half_close(true)
+        // A client that closes its half has given up: what it asked for is given up as well.
+        .half_close(false)
         .auto_date_header(false)
         .preserve_header_case(true);
     builder

@@ -4,8 +4,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use http::header::{CONNECTION, HeaderValue};
 use http::request::Parts;
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use mesh_core::detect::{Http, Memory};
 use mesh_core::reason::Reason;
@@ -34,7 +35,14 @@ const ATTEMPTS_MAX: u32 = 3;
 /// Serves the requests of one connection.
 pub(super) async fn serve(local: &Rc<Local>, client: Rc<Client>, io: Io, version: Http) {
     let mut drain = local.worker.drain.clone();
-    let goodbye = async move { drain.draining().await };
+    // HTTP/2 says goodbye without loss. HTTP/1 cannot: a connection that is closed while it is idle may have a request
+    // on its way. So it is told with the next answer (`Connection: close`), and closed only at the very end.
+    let goodbye = async move {
+        match version {
+            Http::One => drop(drain.stopping().await),
+            Http::Two => drain.draining().await,
+        }
+    };
     let upgrade = UpgradeSlot::default();
     let connection = Rc::new(Connection { local: Rc::clone(local), client, upgrade: upgrade.clone() });
     let answer = {
@@ -67,10 +75,15 @@ async fn serve_request(connection: Rc<Connection>, request: Request<Incoming>) -
         Some(own) => exchange(&connection, &view, own, &mut parts, body, &mut record).await,
         None => Err(Failure::new(Reason::DiscoveryUnavailable, "this proxy has no configuration yet")),
     };
-    match answered {
+    let mut response = match answered {
         Ok(response) => record.deliver(response),
         Err(failure) => record.fail(&failure),
+    };
+    let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    if parts.version != Version::HTTP_2 && !switching && local.worker.drain.is_draining() {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
+    response
 }
 
 async fn exchange(
@@ -101,7 +114,7 @@ async fn exchange(
         replay.count_messages();
     }
     record.body = Some(replay.clone());
-    let speaks = if parts.version == http::Version::HTTP_2 { Speaks::Http2 } else { Speaks::Http1 };
+    let speaks = if parts.version == Version::HTTP_2 { Speaks::Http2 } else { Speaks::Http1 };
     hop::restore(&mut parts.headers, &hop, speaks == Speaks::Http2);
     head::aim(parts, &aim, speaks == Speaks::Http2).map_err(|bad| Failure::new(Reason::BadRequest, bad.to_string()))?;
 

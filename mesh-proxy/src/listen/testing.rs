@@ -21,9 +21,8 @@ use crate::drain::Drain;
 use crate::telemetry::Telemetry;
 
 /// The authority of all tests.
-static AUTHORITY: LazyLock<Arc<Authority>> = LazyLock::new(|| {
-    Arc::new(Authority::self_signed("mesh", SystemTime::now()).unwrap())
-});
+static AUTHORITY: LazyLock<Arc<Authority>> =
+    LazyLock::new(|| Arc::new(Authority::self_signed("mesh", SystemTime::now()).unwrap()));
 
 /// One proxy.
 pub(crate) struct Proxy {
@@ -98,7 +97,8 @@ impl Proxy {
     pub(crate) fn metric(&self, name: &str, labels: &[&str]) -> Vec<String> {
         let begin = format!("{name}{{");
         let text = self.metrics();
-        let lines = text.lines().filter(|line| line.starts_with(&begin) && labels.iter().all(|label| line.contains(label)));
+        let lines =
+            text.lines().filter(|line| line.starts_with(&begin) && labels.iter().all(|label| line.contains(label)));
         lines.map(str::to_owned).collect()
     }
 }
@@ -165,4 +165,79 @@ async fn answer_all(mut stream: TcpStream, answer: &'static str, heads: Rc<RefCe
             }
         }
     }
+}
+
+/// What an HTTP/2 application received, and how it answers: it echoes the body, and ends with these trailers.
+pub(crate) async fn grpc_echo() -> SocketAddr {
+    use http_body_util::{BodyExt, StreamBody};
+    use hyper::body::{Frame, Incoming};
+    use hyper_util::rt::TokioIo;
+    let (listener, address) = listener().await;
+    tokio::task::spawn_local(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let service = hyper::service::service_fn(|request: http::Request<Incoming>| async move {
+                let mut body = request.into_body();
+                let (sender, receiver) = tokio::sync::mpsc::channel::<Result<Frame<bytes::Bytes>, hyper::Error>>(1);
+                tokio::task::spawn_local(async move {
+                    let mut total = 0;
+                    while let Some(frame) = body.frame().await {
+                        let Ok(frame) = frame else { return };
+                        if let Ok(data) = frame.into_data() {
+                            total += data.len();
+                            if sender.send(Ok(Frame::data(data))).await.is_err() {
+                                return;
+                            }
+                        }
+                    }
+                    let mut trailers = http::HeaderMap::new();
+                    trailers.insert("grpc-status", http::HeaderValue::from_static("0"));
+                    trailers.insert("x-total", http::HeaderValue::from(total));
+                    trailers.insert("mesh-forged", http::HeaderValue::from_static("1"));
+                    let _ = sender.send(Ok(Frame::trailers(trailers))).await;
+                });
+                let stream = futures_util::stream::unfold(receiver, |mut receiver| async move {
+                    receiver.recv().await.map(|frame| (frame, receiver))
+                });
+                let mut response = http::Response::new(StreamBody::new(stream));
+                response.headers_mut().insert("content-type", http::HeaderValue::from_static("application/grpc"));
+                Ok::<_, hyper::Error>(response)
+            });
+            let serving = hyper::server::conn::http2::Builder::new(crate::http::exec::LocalExec)
+                .serve_connection(TokioIo::new(stream), service);
+            tokio::task::spawn_local(async move {
+                let _ = serving.await;
+            });
+        }
+    });
+    address
+}
+
+/// An HTTP/2 client with prior knowledge.
+pub(crate) async fn http2_client<B>(address: SocketAddr) -> hyper::client::conn::http2::SendRequest<B>
+where
+    B: http_body::Body + Unpin + 'static,
+    B::Data: Send,
+    B::Error: Into<crate::http::body::BodyError>,
+{
+    let stream = TcpStream::connect(address).await.unwrap();
+    let io = hyper_util::rt::TokioIo::new(stream);
+    let builder = hyper::client::conn::http2::Builder::new(crate::http::exec::LocalExec);
+    let (sender, connection) = builder.handshake(io).await.unwrap();
+    tokio::task::spawn_local(async move {
+        let _ = connection.await;
+    });
+    sender
+}
+
+/// An application that gives each connection to this function.
+pub(crate) async fn application<F: Future<Output = ()> + 'static>(
+    serve: impl Fn(TcpStream) -> F + 'static,
+) -> SocketAddr {
+    let (listener, address) = listener().await;
+    tokio::task::spawn_local(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::task::spawn_local(serve(stream));
+        }
+    });
+    address
 }

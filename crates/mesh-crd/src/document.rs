@@ -183,7 +183,7 @@ impl Head {
             let known = ["apiVersion", "kind", "metadata", "status", content];
             for key in document.as_object().into_iter().flat_map(|map| map.keys()) {
                 if !known.contains(&key.as_str()) {
-                    top.unknown(key);
+                    top.unknown(key, &known);
                 }
             }
             issues.append(top.into_issues());

@@ -93,6 +93,34 @@ enumeration! {
     }
 }
 
+/// Settings of Istio's that this mesh does not have; they are told apart from misspelt ones.
+pub const SETTINGS_NOT_READ: [&str; 24] = [
+    "ca",
+    "certificates",
+    "configSources",
+    "defaultTrafficPolicy",
+    "disableEnvoyListenerLog",
+    "enableAutoSni",
+    "enableEnvoyAccessLogService",
+    "hboneIdleTimeout",
+    "ingressClass",
+    "ingressControllerMode",
+    "ingressSelector",
+    "ingressService",
+    "mixerCheckServer",
+    "policyCheckFailOpen",
+    "proxyHttpPort",
+    "proxyInboundListenPort",
+    "proxyListenPort",
+    "reportBatchMaxEntries",
+    "sdsUdsPath",
+    "serviceEntryVisibility",
+    "serviceScopeConfigs",
+    "thriftConfig",
+    "tlsDefaults",
+    "zoneAwareLbSetting",
+];
+
 /// Reads a MeshConfig from its YAML text. Issues carry paths inside that text.
 pub fn parse_mesh_config(text: &str) -> Result<(MeshConfig, Issues), YamlError> {
     let (value, _) = yaml::read(text, 1)?;

@@ -15,6 +15,11 @@ use crate::{duration, path};
 /// The most issues that are kept per object; one more marks the whole object as spoiled.
 const ISSUES_MAX: usize = 64;
 
+/// The most letters in which a misspelt name may differ from the one that is suggested.
+const MISSPELT_MAX: usize = 2;
+/// The longest name that is looked at for suggestions, in bytes.
+const SUGGESTION_BYTES_MAX: usize = 64;
+
 /// What kind of thing is wrong with a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum IssueKind {
@@ -117,11 +122,15 @@ impl Reader {
         self.record(IssueKind::Invalid, self.path.clone(), message.into());
     }
 
-    /// Records that the message here has no field `key`.
-    pub(crate) fn unknown(&mut self, key: &str) {
+    /// Records that the message here, which has `fields`, has no field `key`.
+    pub(crate) fn unknown(&mut self, key: &str, fields: &[&str]) {
         let mut path = self.path.clone();
         path::push_key(&mut path, key);
-        self.record(IssueKind::Unknown, path, format!("there is no field {key:?} here"));
+        let distance = |field: &&str| distance(key, &camel(field).collect::<String>());
+        let nearest = fields.iter().min_by_key(|field| distance(field)).filter(|field| distance(field) <= MISSPELT_MAX);
+        let hint =
+            nearest.map_or_else(String::new, |field| format!(" (there is {})", camel(field).collect::<String>()));
+        self.record(IssueKind::Unknown, path, format!("there is no field {key:?} here{hint}"));
     }
 
     fn record(&mut self, kind: IssueKind, path: String, message: String) {
@@ -160,7 +169,7 @@ pub(crate) trait Read: Sized {
 
 /// A protobuf `oneof` inside a message: its members are fields of that message.
 pub(crate) trait OneOf: Sized {
-    /// The names of the members, for messages.
+    /// The names of the members for messages, each with a comma and a space behind it.
     const MEMBERS: &'static str;
     /// The member named `key`, or none where `key` is no member of this oneof.
     fn read_member(key: &str, value: &Value, reader: &mut Reader) -> Option<Self>;
@@ -181,6 +190,24 @@ fn camel(name: &str) -> impl Iterator<Item = char> + '_ {
         }
         Some(if std::mem::take(&mut upper) { c.to_ascii_uppercase() } else { c })
     })
+}
+
+/// In how many letters two names differ (Levenshtein); very long ones differ in everything.
+fn distance(a: &str, b: &str) -> usize {
+    if a.len() > SUGGESTION_BYTES_MAX || b.len() > SUGGESTION_BYTES_MAX {
+        return usize::MAX;
+    }
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut before = i;
+        row[0] = i + 1;
+        for (j, y) in b.bytes().enumerate() {
+            let replaced = before + usize::from(x != y);
+            before = row[j + 1];
+            row[j + 1] = replaced.min(before + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
 }
 
 /// What a value is, for messages.
@@ -387,20 +414,22 @@ macro_rules! message {
                     })*
                     $($(if let Some(member) = <$choice as $crate::read::OneOf>::read_member(key, value, reader) {
                         if out.$group.is_some() {
-                            let members = <$choice as $crate::read::OneOf>::MEMBERS;
+                            let members = <$choice as $crate::read::OneOf>::MEMBERS.trim_end_matches(", ");
                             reader.invalid(format!("only one of {members} may be set"));
                         }
                         out.$group = Some(member);
                         continue;
                     })*)?
                     if $strict {
-                        reader.unknown(key);
+                        reader.unknown(key, &[$(message!(@text $field $(, $json)?)),*]);
                     }
                 }
                 out
             }
         }
     };
+    (@text $field:ident) => { stringify!($field) };
+    (@text $field:ident, $json:literal) => { $json };
     (@name $key:ident, $field:ident) => { $crate::read::same_name($key, stringify!($field)) };
     (@name $key:ident, $field:ident, $json:literal) => { $key == $json };
 }
@@ -451,7 +480,7 @@ macro_rules! oneof {
         #[derive(Clone, Debug, PartialEq)]
         pub enum $name { $(#[doc = $doc] $variant($type),)* }
         impl $crate::read::OneOf for $name {
-            const MEMBERS: &'static str = concat!($($json, " "),*);
+            const MEMBERS: &'static str = concat!($($json, ", "),*);
             fn read_member(
                 key: &str,
                 value: &serde_json::Value,

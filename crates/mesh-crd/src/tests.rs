@@ -84,6 +84,16 @@ fn unknown_fields_are_reported_with_their_path_and_spoil_nothing_else() {
 }
 
 #[test]
+fn a_misspelt_field_is_recognised() {
+    let object = virtual_service("  http:\n  - {timeoutt: 1s, nothing_like_it: 1}\n");
+    let messages: Vec<_> = object.issues.iter().map(|issue| issue.message.as_str()).collect();
+    assert_eq!(
+        messages,
+        ["there is no field \"nothing_like_it\" here", "there is no field \"timeoutt\" here (there is timeout)"]
+    );
+}
+
+#[test]
 fn a_wrong_shape_spoils_what_it_holds() {
     let object = virtual_service("  http: 5\n");
     assert!(object.issues.touching("spec.http[0].match").is_some());

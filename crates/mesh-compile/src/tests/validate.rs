@@ -224,6 +224,7 @@ fn mesh_config_is_looked_at() {
         )
     };
     check(&map("nope: 1"), &["error UnknownField data.mesh.nope"]);
+    check(&map("ingressService: x"), &["warning Unsupported data.mesh.ingressService"]);
     check(&map("accessLogFormat: x"), &["warning Unsupported data.mesh.accessLogFormat"]);
     check(&map("a: ["), &["error InvalidValue data.mesh"]);
     check(&map("accessLogFile: /dev/stdout"), &[]);
@@ -236,4 +237,17 @@ fn unknown_objects_have_no_problems_and_all_are_ordered() {
     let all = objects.validate_all();
     assert_eq!(all.iter().filter(|problem| problem.severity == Severity::Error).count(), 1);
     assert!(all.iter().all(|problem| !problem.message.is_empty() && !problem.fix.is_empty()));
+}
+
+#[test]
+fn services_say_what_the_mesh_does_not_do() {
+    let text = "apiVersion: v1\nkind: Service\nmetadata: {name: s, namespace: one}\nspec: {sessionAffinity: ClientIP, externalIPs: [10.9.9.9], ports: [{port: 5, protocol: SCTP}]}\n";
+    check(
+        text,
+        &[
+            "warning Unsupported spec.externalIPs",
+            "warning Unsupported spec.ports[0].protocol",
+            "warning Unsupported spec.sessionAffinity",
+        ],
+    );
 }

@@ -43,7 +43,11 @@ impl Objects {
         let under = || self.index.definers.keys().any(|known| hosts::covers(&host, known));
         if definers.is_empty() && !(host.starts_with('*') && under()) {
             let message = format!("no Service or ServiceEntry has the host {host}");
-            problems.warning(Code::MissingHost, "spec.host", message, "create it, or correct the name");
+            let fix = self.full_name(&spec.host).map_or_else(
+                || "create it, or correct the name".to_owned(),
+                |full| format!("write {full}: names with a dot are not completed"),
+            );
+            problems.warning(Code::MissingHost, "spec.host", message, fix);
         }
         self.check_merge(object, &host, problems);
         if let Some(policy) = &spec.traffic_policy {

@@ -1,7 +1,7 @@
 //! The ConfigMap with the mesh-wide settings.
 
 use mesh_crd::kubernetes::ConfigMap;
-use mesh_crd::mesh_config::InboundMode;
+use mesh_crd::mesh_config::{InboundMode, SETTINGS_NOT_READ};
 use mesh_crd::networking::OutboundMode;
 use mesh_crd::{IssueKind, Object, names};
 
@@ -28,6 +28,10 @@ impl Objects {
             problems.error(Code::InvalidValue, &at, message, "correct the YAML");
         }
         for issue in &self.mesh_issues {
+            if SETTINGS_NOT_READ.contains(&issue.path.as_str()) {
+                problems.unsupported(&format!("{at}.{}", issue.path), "the setting does not act");
+                continue;
+            }
             let (code, effect) = match issue.kind {
                 IssueKind::Unknown => (Code::UnknownField, "the setting does not act"),
                 IssueKind::Invalid if issue.path.starts_with("outboundTrafficPolicy") => {

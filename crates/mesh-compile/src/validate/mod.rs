@@ -13,6 +13,7 @@ mod virtual_service;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use mesh_crd::kubernetes::{EndpointSlice, Service};
 use mesh_crd::{IssueKind, Kind, Object, ObjectKey};
 
 use crate::objects::{Store, seniority};
@@ -26,8 +27,8 @@ impl Objects {
         let key = &object.key;
         match object.kind.as_str() {
             "Namespace" => plain(&self.namespaces, key),
-            "Service" => plain(&self.services, key),
-            "EndpointSlice" => plain(&self.slices, key),
+            "Service" => checked(&self.services, key, check_service),
+            "EndpointSlice" => checked(&self.slices, key, check_slice),
             "Pod" => plain(&self.pods, key),
             "ServiceAccount" => plain(&self.service_accounts, key),
             "ConfigMap" => checked(&self.config_maps, key, |object, problems| self.check_config_map(object, problems)),
@@ -112,6 +113,35 @@ impl Objects {
             let message = format!("no pod has all of these labels: {labels:?}");
             problems.warning(Code::SelectsNothing, field, message, "correct the labels, or deploy the workload");
         }
+    }
+}
+
+/// What a Service asks for that the mesh does not do. What kube-proxy does for clients outside the mesh stays.
+fn check_service(object: &Object<Service>, problems: &mut Problems) {
+    let spec = &object.spec.spec;
+    if spec.session_affinity == "ClientIP" {
+        let fix = "use a DestinationRule with consistentHash: {useSourceIp: true}";
+        let message = "session affinity does not act for clients in the mesh";
+        problems.warning(Code::Unsupported, "spec.sessionAffinity", message, fix);
+    }
+    if !spec.traffic_distribution.is_empty() {
+        problems.unsupported("spec.trafficDistribution", "endpoints are not preferred by where they are");
+    }
+    if !spec.external_ips.is_empty() {
+        let effect =
+            "the mesh does not take these addresses for the Service, because anybody may write any address here";
+        problems.unsupported("spec.externalIPs", effect);
+    }
+    for (index, port) in spec.ports.iter().enumerate().filter(|(_, port)| port.protocol == "SCTP") {
+        problems
+            .unsupported(&format!("spec.ports[{index}].protocol"), &format!("port {} is not in the mesh", port.port));
+    }
+}
+
+/// A slice that nothing is sent to.
+fn check_slice(object: &Object<EndpointSlice>, problems: &mut Problems) {
+    if object.spec.address_type == "FQDN" {
+        problems.unsupported("addressType", "nothing is sent to endpoints that are names");
     }
 }
 

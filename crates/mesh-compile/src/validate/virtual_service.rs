@@ -89,7 +89,7 @@ impl Objects {
     }
 
     /// The full name that somebody meant who wrote `name.namespace`, if such a Service exists.
-    fn full_name(&self, written: &str) -> Option<String> {
+    pub(super) fn full_name(&self, written: &str) -> Option<String> {
         let domain = &self.options.cluster_domain;
         let all = hosts::candidates(written, "", domain);
         all.into_iter().skip(1).find(|full| self.definers_of(full).next().is_some())

@@ -16,7 +16,7 @@ use tokio::time::{sleep_until, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::proxies::{Proxies, Proxy};
 use super::session::{Config, Session};
@@ -230,6 +230,11 @@ impl Stream {
                 request = self.requests.message() => match request {
                     Ok(Some(request)) => next = Some(request),
                     Ok(None) => return None,
+                    // The connection broke: nobody is there to be told.
+                    Err(status) if matches!(status.code(), Code::Unknown | Code::Cancelled | Code::Unavailable) => {
+                        tracing::debug!(pod = %held.uid, reason = status.message(), "the connection broke");
+                        return None;
+                    }
                     Err(status) => return Some(status),
                 },
                 () = mailbox.marked() => session.changed(mailbox.take(), held),

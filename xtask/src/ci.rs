@@ -1,7 +1,7 @@
 //! The pipeline, whole and quick.
 //!
-//! Everything is built once, as one selection (`--workspace --all-targets`), and the tests, the scenarios and the
-//! programs that they start come out of that build: another selection would compile dependencies again.
+//! Everything is built once, as one selection (`--workspace --all-targets`), and the tests and the programs that the
+//! scenarios start come out of that build: a much smaller selection would compile dependencies again.
 
 use std::path::Path;
 use std::process::Command;
@@ -45,7 +45,7 @@ pub(crate) fn quick() -> anyhow::Result<()> {
         pipeline.tests("pure tests", NEXT_TEST, &mut tests)?;
         pipeline.step("programs", NEXT_BUILD, &mut cargo(&["build", "--workspace", "--locked", "--bins"]))?;
         let (test, scenario) = QUICK_SCENARIO;
-        let mut one = cargo(&["test", "--workspace", "--locked", "--test", test, "--", "--show-output", scenario]);
+        let mut one = cargo(&["test", "-p", SCENARIOS, "--locked", "--test", test, "--", "--show-output", scenario]);
         one.env(PROGRAMS, workspace.programs_folder("debug"));
         pipeline.tests("one scenario", NEXT_SCENARIO, &mut one)
     })
@@ -76,10 +76,7 @@ fn whole(pipeline: &mut Pipeline, full: bool) -> anyhow::Result<()> {
     looks(pipeline)?;
     pipeline.step("build", NEXT_BUILD, &mut cargo(&["build", "--workspace", "--all-targets", "--locked"]))?;
 
-    let mut unit = cargo(&["test", "--workspace", "--locked", "--lib", "--bins"]);
-    for test in tests_of(&workspace, |package| package != SCENARIOS) {
-        unit.args(["--test", &test]);
-    }
+    let mut unit = cargo(&["test", "--workspace", "--exclude", SCENARIOS, "--locked", "--tests"]);
     unit.args(["--", "--show-output"]);
     pipeline.tests("tests", NEXT_TEST, &mut unit)?;
     let mut examples = cargo(&["test", "--workspace", "--locked", "--doc"]);
@@ -90,12 +87,12 @@ fn whole(pipeline: &mut Pipeline, full: bool) -> anyhow::Result<()> {
     pipeline.step("docs", "mend the links and words that rustdoc names", &mut docs)?;
 
     let debug = workspace.programs_folder("debug");
-    pipeline.tests("scenarios", NEXT_SCENARIO, &mut scenarios(&workspace, &debug))?;
+    pipeline.tests("scenarios", NEXT_SCENARIO, &mut scenarios(&debug))?;
     if full {
         let mut release = cargo(&["build", "--workspace", "--bins", "--locked", "--release"]);
         pipeline.step("programs as shipped", NEXT_BUILD, &mut release)?;
         let release = workspace.programs_folder("release");
-        pipeline.tests("scenarios as shipped", NEXT_SCENARIO, &mut scenarios(&workspace, &release))?;
+        pipeline.tests("scenarios as shipped", NEXT_SCENARIO, &mut scenarios(&release))?;
     }
     Ok(())
 }
@@ -110,16 +107,9 @@ fn looks(pipeline: &mut Pipeline) -> anyhow::Result<()> {
     pipeline.step("lint", "mend what clippy names; an exception needs its reason beside it", &mut lint)
 }
 
-fn scenarios(workspace: &Workspace, programs: &Path) -> Command {
-    let mut command = cargo(&["test", "--workspace", "--locked", "--no-fail-fast"]);
-    for test in tests_of(workspace, |package| package == SCENARIOS) {
-        command.args(["--test", &test]);
-    }
-    command.args(["--", "--show-output"]).env(PROGRAMS, programs);
+/// All scenarios, also after a failed one: they take long to reach, and each stands for itself.
+fn scenarios(programs: &Path) -> Command {
+    let mut command = cargo(&["test", "-p", SCENARIOS, "--locked", "--no-fail-fast", "--", "--show-output"]);
+    command.env(PROGRAMS, programs);
     command
-}
-
-fn tests_of(workspace: &Workspace, wanted: impl Fn(&str) -> bool) -> Vec<String> {
-    let packages = workspace.members().filter(|package| wanted(&package.name));
-    packages.flat_map(|package| package.tests.iter().cloned()).collect()
 }

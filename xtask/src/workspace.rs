@@ -38,8 +38,6 @@ pub(crate) struct Package {
     pub(crate) license: Option<String>,
     /// Where it came from; none for our own.
     pub(crate) source: Option<String>,
-    /// Names of its integration tests.
-    pub(crate) tests: Vec<String>,
     /// Ids of the packages that it needs to be built, tests left out.
     needs: Vec<String>,
 }
@@ -68,11 +66,6 @@ impl Workspace {
     fn of(metadata: &Value) -> anyhow::Result<Workspace> {
         let mut packages = BTreeMap::new();
         for package in list(&metadata["packages"]) {
-            let targets = |kind: &str| {
-                let of_kind =
-                    list(&package["targets"]).iter().filter(|target| strings(&target["kind"]).any(|k| k == kind));
-                of_kind.filter_map(|target| Some(target["name"].as_str()?.to_owned())).collect()
-            };
             packages.insert(
                 text(&package["id"])?,
                 Package {
@@ -80,7 +73,6 @@ impl Workspace {
                     version: text(&package["version"])?,
                     license: package["license"].as_str().map(str::to_owned),
                     source: package["source"].as_str().map(str::to_owned),
-                    tests: targets("test"),
                     needs: Vec::new(),
                 },
             );

@@ -11,6 +11,9 @@ use crate::testing::{World, eventually, namespace, pod, said, service, slice, va
 
 /// Long enough for anything that would come to come.
 const QUIET: Duration = Duration::from_millis(700);
+/// What "at once" may take on a busy machine (it takes about 10 ms). That the fast lane does not wait for the debounce
+/// is shown without a clock in `publish`.
+const AT_ONCE: Duration = Duration::from_secs(2);
 const REVIEWS: &str = "shop/reviews.shop.svc.cluster.local";
 
 /// A shop with a client and a service of two pods.
@@ -192,7 +195,7 @@ async fn an_endpoint_that_ends_is_told_at_once_even_in_a_storm() {
     let answer = proxy.next().await;
     let took = begun.elapsed();
     assert_eq!(said(&answer), [format!("endpoints/{REVIEWS}/*"), format!("-endpoints/{REVIEWS}/uid-r2")]);
-    assert!(took < Duration::from_millis(300), "{took:?}");
+    assert!(took < AT_ONCE, "{took:?}");
     println!("endpoint removal under storm: {took:?}");
 }
 
@@ -231,7 +234,7 @@ async fn a_pod_that_ends_is_told_at_once() {
     world.write("client.yaml", &ending);
     let Resource::Inbound(inbound) = &values(&proxy.next().await)[0] else { panic!() };
     assert!(inbound.draining);
-    assert!(begun.elapsed() < Duration::from_millis(300), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -111,7 +111,13 @@ async fn run(bootstrap: Arc<Bootstrap>) -> std::io::Result<()> {
     let credentials = certificates.credentials();
     let client_tls = ClientTls::new(Arc::clone(&credentials));
     let control = ControlPlane::new(bootstrap.control.clone(), client_tls.clone(), bootstrap.control_identity.clone());
+    let server_tls = ServerTls::new(
+        Arc::clone(&credentials),
+        std::slice::from_ref(&bootstrap.trust_domain),
+        alpn::SERVER_PREFERENCE,
+    );
     let (writer, views, discovery) = Writer::new(&bootstrap, ready.clone(), drain.clone());
+    let writer = writer.tells(server_tls.clone());
 
     let worker = Worker {
         index: 0,
@@ -119,11 +125,7 @@ async fn run(bootstrap: Arc<Bootstrap>) -> std::io::Result<()> {
         views,
         discovery,
         client_tls,
-        server_tls: ServerTls::new(
-            Arc::clone(&credentials),
-            std::slice::from_ref(&bootstrap.trust_domain),
-            alpn::SERVER_PREFERENCE,
-        ),
+        server_tls,
         drain: drain_watch,
     };
 

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, LazyLock};
 
+use arc_swap::ArcSwap;
 use mesh_core::identity::{SpiffeId, TrustDomain};
 use rustls::client::Resumption;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
@@ -102,6 +103,7 @@ impl ClientTls {
 pub struct ServerTls {
     by_protocol: Vec<(&'static [u8], Arc<ServerConfig>)>,
     without: Arc<ServerConfig>,
+    trust_domains: Arc<ArcSwap<Vec<String>>>,
 }
 
 impl ServerTls {
@@ -127,8 +129,10 @@ impl ServerTls {
         preference: &[&'static [u8]],
         mandatory: bool,
     ) -> Self {
+        let trust_domains = trust_domains.iter().map(|domain| domain.as_str().to_owned()).collect::<Vec<_>>();
+        let trust_domains = Arc::new(ArcSwap::from_pointee(trust_domains));
         let verifier = Arc::new(ClientOf {
-            trust_domains: trust_domains.iter().map(|domain| domain.as_str().to_owned()).collect(),
+            trust_domains: Arc::clone(&trust_domains),
             mandatory,
             credentials: Arc::clone(&credentials),
             algorithms: provider().signature_verification_algorithms,
@@ -148,7 +152,12 @@ impl ServerTls {
                 (*protocol, Arc::new(config))
             })
             .collect();
-        Self { by_protocol, without: Arc::new(without) }
+        Self { by_protocol, without: Arc::new(without), trust_domains }
+    }
+
+    /// Accepts clients of these trust domains, and no others, from the next handshake on. Holds for all clones.
+    pub fn accept_trust_domains(&self, trust_domains: Vec<String>) {
+        self.trust_domains.store(Arc::new(trust_domains));
     }
 
     /// The configuration for a client that offers these protocols. Never one that aborts for want of overlap.

@@ -212,6 +212,10 @@ async fn a_client_of_another_trust_domain_is_refused_by_name() {
     let text = refusal(&error).unwrap().to_string();
     assert!(text.contains("elsewhere.example") && text.contains("accepted: cluster.local"), "{text}");
     assert!(outcome.client.is_err());
+    // An alias is taken as ours.
+    let tls = server_tls(&workload(&authority, SERVER));
+    tls.accept_trust_domains(vec!["cluster.local".to_owned(), "elsewhere.example".to_owned()]);
+    assert!(shake(client_config(&stranger, &[SERVER], OFFER_TCP), tls).await.server.is_ok());
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use mesh_core::identity::SpiffeId;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::verify_server_cert_signed_by_trust_anchor;
@@ -31,7 +32,7 @@ pub(crate) struct ServerIs {
 
 /// A server's check of the client.
 pub(crate) struct ClientOf {
-    pub(crate) trust_domains: Arc<[String]>,
+    pub(crate) trust_domains: Arc<ArcSwap<Vec<String>>>,
     /// Whether a client without a certificate is refused.
     pub(crate) mandatory: bool,
     pub(crate) credentials: Arc<Credentials>,
@@ -116,8 +117,9 @@ impl ClientCertVerifier for ClientOf {
             )
             .map_err(chain_error)?;
         let actual = peer_identity(end_entity, Side::Client).map_err(|fault| refuse(fault.into()))?;
-        if !self.trust_domains.iter().any(|accepted| accepted == actual.trust_domain()) {
-            return Err(refuse(PeerRefused::OtherTrustDomain { actual, accepted: self.trust_domains.to_vec() }));
+        let accepted = self.trust_domains.load();
+        if !accepted.iter().any(|accepted| accepted == actual.trust_domain()) {
+            return Err(refuse(PeerRefused::OtherTrustDomain { actual, accepted: accepted.to_vec() }));
         }
         Ok(ClientCertVerified::assertion())
     }

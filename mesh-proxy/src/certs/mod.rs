@@ -32,6 +32,10 @@ const RETRY_FIRST: Duration = Duration::from_millis(200);
 const RETRY_MAX_WITHOUT: Duration = Duration::from_secs(5);
 /// The longest pause while there is one.
 const RETRY_MAX: Duration = Duration::from_secs(60);
+/// How often it is asked whether renewal is due.
+const LOOK_INTERVAL: Duration = Duration::from_secs(60);
+/// The shortest time between two certificates.
+const RENEWAL_PAUSE_MIN: Duration = Duration::from_secs(5);
 /// A saved certificate with less life left than this is not worth starting with.
 const SAVED_LIFE_MIN: Duration = Duration::from_secs(10);
 
@@ -89,14 +93,23 @@ impl Certificates {
         let mut backoff = Backoff::new(RETRY_FIRST, RETRY_MAX);
         loop {
             if let Some(current) = self.credentials.certificate() {
-                let pause = until_renewal(current.facts(), SystemTime::now(), fastrand::f64());
-                tokio::time::sleep(pause).await;
+                let random = fastrand::f64();
+                // In steps, since the wall clock goes on while a suspended machine's timers do not.
+                loop {
+                    let pause = until_renewal(current.facts(), SystemTime::now(), random);
+                    if pause.is_zero() {
+                        break;
+                    }
+                    tokio::time::sleep(pause.min(LOOK_INTERVAL)).await;
+                }
             }
             match request::certificate(&self.bootstrap, &self.credentials, control, VALIDITY).await {
                 Ok(certificate) => {
                     backoff.reset();
                     self.save(&certificate);
                     self.install(certificate);
+                    // Certificates of a few minutes are past half their (backdated) life at once.
+                    tokio::time::sleep(RENEWAL_PAUSE_MIN).await;
                 }
                 Err(error) => {
                     let mut pause = backoff.next(fastrand::f64());

@@ -5,12 +5,14 @@
 //! snapshot takes over, by service, subset, port and uid. Nothing in it is a lock.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
 use mesh_core::balance::{LoadBalancer, Plan};
 use mesh_core::config::{Endpoint, Locality, Service, ServiceName, TrafficPolicy};
 use mesh_core::limits::{Budget, Circuit};
 use mesh_core::outlier::{EndpointState, Pool};
+use mesh_core::time::Millis;
 
 /// The clusters of a service, by subset and service port.
 pub(super) type Clusters = HashMap<(Option<Arc<str>>, u16), Arc<Cluster>>;
@@ -37,6 +39,8 @@ pub(crate) struct Cluster {
     pub(crate) budget: Budget,
     /// What is going on towards it, on all workers; survives snapshots.
     pub(crate) circuit: Arc<Circuit>,
+    /// When ejections were swept last, in the workers' milliseconds; survives snapshots.
+    swept: Arc<AtomicU64>,
     balancer: LoadBalancer,
     /// The same, dialling IPv6 where there is a choice; made when first wanted, and only if there is a choice.
     balancer_v6: OnceLock<LoadBalancer>,
@@ -74,6 +78,17 @@ impl EndpointSet {
 }
 
 impl Cluster {
+    /// Sweeps ejections, if outlier detection is on and its interval is over.
+    pub(super) fn sweep(&self, now: Millis) {
+        let Some(outlier) = &self.policy.outlier else { return };
+        let last = Millis(self.swept.load(Relaxed));
+        if now >= last.plus(outlier.interval) {
+            self.swept.store(now.0, Relaxed);
+            let states = self.balancer.members().iter().map(|member| &*member.state);
+            mesh_core::outlier::sweep(states, self.balancer.pool(), now);
+        }
+    }
+
     /// Picks endpoints; of those that have addresses of both families, the one that the client dialled is used.
     pub(crate) fn balancer(&self, prefer_v6: bool) -> &LoadBalancer {
         if !(prefer_v6 && self.has_choice) {
@@ -115,6 +130,7 @@ pub(super) fn build(service: &Service, members: &Members, previous: Option<&Clus
             policy: policy.clone(),
             budget: Budget::of(policy),
             circuit: before.map(|before| Arc::clone(&before.circuit)).unwrap_or_default(),
+            swept: before.map(|before| Arc::clone(&before.swept)).unwrap_or_default(),
             balancer,
             balancer_v6: OnceLock::new(),
             has_choice,

@@ -10,7 +10,7 @@
 //!
 //! - [`Views::load`] gives the [`View`] of now. Load once per connection or request, keep it, read it without locks:
 //!   [`View::address`], [`View::host`], [`View::service`], [`View::routes`], [`View::cluster`], [`View::inbound`],
-//!   [`View::settings`], [`View::may_be_mesh`]. An answer is in the view only when everything that it leads to is.
+//!   [`View::settings`]. An answer is in the view only when everything that it leads to is.
 //! - [`Discovery::resolve_address`] and [`Discovery::resolve_host`] wait (at most 2 s) for what the view does not hold and
 //!   give the view that does. Their error is the reason `discovery_unavailable`.
 //!
@@ -20,7 +20,6 @@
 mod cluster;
 mod discovery;
 mod keys;
-mod prefixes;
 mod saved;
 mod store;
 mod stream;
@@ -29,9 +28,9 @@ pub(crate) mod testing;
 mod view;
 mod writer;
 
-pub(crate) use cluster::{Cluster, EndpointSet};
-pub(crate) use discovery::{Discovery, DiscoveryError};
+pub(crate) use cluster::Cluster;
+pub(crate) use discovery::Discovery;
 pub(crate) use keys::KeyHold;
 pub(crate) use saved::write_file;
-pub(crate) use view::{Held, InboundView, RoutesView, ServiceView, View, Views};
+pub(crate) use view::{InboundView, ServiceView, View, Views};
 pub(crate) use writer::Writer;

@@ -13,6 +13,7 @@ use arc_swap::ArcSwap;
 use mesh_core::authz::CompiledPolicies;
 use mesh_core::config::{AddressAnswer, HostAnswer, Inbound, MeshSettings, RouteTable, Service, ServiceName};
 use mesh_core::route::CompiledRoutes;
+use mesh_core::time::Millis;
 
 use super::cluster::{Cluster, Clusters, EndpointSet};
 use super::keys::KeyUsage;
@@ -20,6 +21,9 @@ use super::keys::KeyUsage;
 /// The current view, shared by all workers.
 #[derive(Clone)]
 pub(crate) struct Views(Arc<ArcSwap<View>>);
+
+/// A host name and the port on which the client spoke.
+pub(super) type HostKey = (Arc<str>, u16);
 
 /// Everything that is known at one moment. See the module's documentation.
 #[derive(Clone, Default)]
@@ -29,7 +33,7 @@ pub(crate) struct View {
     pub(super) settings: Option<Arc<MeshSettings>>,
     pub(super) inbound: Option<Arc<InboundView>>,
     pub(super) addresses: Arc<HashMap<IpAddr, Held<AddressAnswer>>>,
-    pub(super) hosts: Arc<HashMap<(Arc<str>, u16), Held<HostAnswer>>>,
+    pub(super) hosts: Arc<HashMap<HostKey, Held<HostAnswer>>>,
     pub(super) services: Arc<HashMap<ServiceName, Arc<ServiceView>>>,
     pub(super) routes: Arc<HashMap<ServiceName, Arc<RoutesView>>>,
 }
@@ -118,13 +122,6 @@ impl View {
         self.inbound.as_ref()
     }
 
-    /// Whether an address may be one of the mesh's: then ask before anything is sent there. Without settings everything
-    /// may be.
-    pub(crate) fn may_be_mesh(&self, address: IpAddr) -> bool {
-        let Some(settings) = &self.settings else { return true };
-        super::prefixes::may_be_mesh(&settings.mesh_prefixes, address)
-    }
-
     /// What is behind an address. `None` is not an answer: ask [`super::Discovery::resolve_address`]. Using the answer
     /// keeps the key from being forgotten for ten minutes; hold [`Held::hold`] as long as a connection lives.
     pub(crate) fn address(&self, address: IpAddr) -> Option<&Held<AddressAnswer>> {
@@ -156,6 +153,12 @@ impl View {
     /// (503, reason `destination_missing`).
     pub(crate) fn cluster(&self, service: &ServiceName, subset: Option<&str>, port: u16) -> Option<&Arc<Cluster>> {
         self.services.get(service)?.cluster(subset, port)
+    }
+
+    /// Corrects what is remembered of ejected endpoints, for the destinations whose interval is over. One worker does it
+    /// every second or so; `now` is the workers' time.
+    pub(crate) fn sweep_outliers(&self, now: Millis) {
+        self.services.values().flat_map(|service| service.clusters.values()).for_each(|cluster| cluster.sweep(now));
     }
 
     /// All address keys, for admin.

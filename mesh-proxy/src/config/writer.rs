@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use mesh_api::proto::core::Node;
 use mesh_api::proto::discovery::DeltaDiscoveryResponse;
+use mesh_core::config::MeshSettings;
+use mesh_tls::ServerTls;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -40,6 +42,10 @@ pub(crate) struct Writer {
     state_dir: PathBuf,
     ready: Ready,
     drain: Drain,
+    /// Is told which trust domains are ours.
+    server_tls: Option<ServerTls>,
+    /// The settings of which it was told.
+    told: Option<Arc<MeshSettings>>,
     /// The stream is down, and it was said.
     is_down: bool,
     /// When what is held is to be saved.
@@ -83,6 +89,8 @@ impl Writer {
             state_dir: bootstrap.paths.state.clone(),
             ready,
             drain,
+            server_tls: None,
+            told: None,
             is_down: false,
             save_at: None,
             saving: None,
@@ -91,6 +99,12 @@ impl Writer {
         };
         writer.tell_ready();
         (writer, views, discovery)
+    }
+
+    /// Lets the mesh's settings say which trust domains our server side accepts.
+    pub(crate) fn tells(mut self, server_tls: ServerTls) -> Self {
+        self.server_tls = Some(server_tls);
+        self
     }
 
     /// Runs until the process ends. `has_certificate` resolves once there is something to prove ourselves with.
@@ -228,10 +242,23 @@ impl Writer {
         }
         self.publish_at = published.again_at.map(Into::into);
         self.tell_ready();
+        self.tell_trust_domains();
         if self.store.is_draining() && self.drain.begin() {
             tracing::info!("the control plane says that this pod is ending: inbound drains");
         }
         published
+    }
+
+    fn tell_trust_domains(&mut self) {
+        let Some(settings) = self.store.view().settings() else { return };
+        if self.told.as_ref().is_some_and(|told| Arc::ptr_eq(told, settings)) {
+            return;
+        }
+        let ours = std::iter::once(&settings.trust_domain).chain(&settings.trust_domain_aliases);
+        if let Some(server_tls) = &self.server_tls {
+            server_tls.accept_trust_domains(ours.cloned().collect());
+        }
+        self.told = Some(Arc::clone(settings));
     }
 
     fn tell_ready(&self) {

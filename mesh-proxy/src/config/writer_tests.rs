@@ -9,7 +9,7 @@ use mesh_tls::authority::Authority;
 use mesh_tls::{ClientTls, Credentials, TrustBundle};
 
 use super::*;
-use crate::config::DiscoveryError;
+use crate::config::discovery::DiscoveryError;
 use crate::config::testing::*;
 use crate::drain::DrainWatch;
 use crate::fake_control::{CONTROL, FakeControl, FakeStream, certify};

@@ -137,6 +137,9 @@ async fn chores(local: Rc<Local>) {
         if swept.elapsed() >= SWEEP_INTERVAL {
             swept = Instant::now();
             local.pool.sweep(swept);
+            if local.worker.index == 0 {
+                local.worker.views.load().sweep_outliers(local.now());
+            }
             local.report_open();
         }
     }

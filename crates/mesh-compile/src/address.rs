@@ -119,8 +119,15 @@ impl View<'_> {
         let networks = &self.objects.index.networks;
         let bits = if ip.is_ipv4() { 32 } else { 128 };
         let ranges = (0..bits).rev().filter_map(|length| IpNet::new(ip, length).ok());
-        let held = ranges.filter_map(|range| networks.get(&range.trunc()));
-        self.services_answer(held.flatten())
+        let mut hidden = None;
+        for definers in ranges.filter_map(|range| networks.get(&range.trunc())) {
+            match self.services_answer(definers.iter()) {
+                Some(answer @ AddressAnswer::Hidden { .. }) => hidden = hidden.or(Some(answer)),
+                Some(answer) => return Some(answer),
+                None => {}
+            }
+        }
+        hidden
     }
 
     /// What a host name means on a port.

@@ -98,3 +98,21 @@ spec: {hosts: [a.one.svc.cluster.local], addresses: [10.96.0.10], ports: [{numbe
     assert_eq!(at(&objects, "three", "10.96.0.10"), "one/a.one.svc.cluster.local two/a.one.svc.cluster.local");
     assert_eq!(host(&objects, "two", "a.one.svc.cluster.local:80"), "two/a.one.svc.cluster.local");
 }
+
+#[test]
+fn the_smallest_range_wins_and_pods_keep_their_addresses() {
+    let entry = |name: &str, namespace: &str, address: &str| {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec: {{hosts: [{name}.example], addresses: [{address}], ports: [{{number: 80, name: http, protocol: HTTP}}]}}\n---\n"
+        )
+    };
+    let objects = two_and(
+        &(entry("wide", "one", "203.0.0.0/8")
+            + &entry("zarrow", "one", "203.0.113.0/24")
+            + &entry("evil", "two", "10.244.0.1")),
+    );
+    assert_eq!(at(&objects, "one", "203.0.113.7"), "one/zarrow.example");
+    assert_eq!(at(&objects, "one", "203.0.1.7"), "one/wide.example");
+    assert_eq!(at(&objects, "three", "10.244.0.1"), "uid-a of 1 services");
+    assert_eq!(at(&objects, "two", "10.244.0.1"), "two/evil.example");
+}

@@ -120,7 +120,7 @@ pub(super) fn wait(dir: &StateDir, limit: Duration, show: bool) -> anyhow::Resul
     let begin = Instant::now();
     let bar = ProgressBar::no_length();
     bar.set_draw_target(if show { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() });
-    bar.set_style(ProgressStyle::with_template("{spinner} [{pos}/{len}] {msg}")?);
+    bar.set_style(ProgressStyle::with_template("{spinner} [{pos}/{len}] {wide_msg}")?);
     bar.enable_steady_tick(Duration::from_millis(100));
     let mut told = BTreeSet::new();
     loop {
@@ -130,7 +130,10 @@ pub(super) fn wait(dir: &StateDir, limit: Duration, show: bool) -> anyhow::Resul
         bar.set_position(well as u64);
         let waiting: Vec<String> =
             status.pods.iter().filter(|p| !p.well).map(|p| format!("{} ({})", p.name, p.status)).collect();
-        bar.set_message(format!("pods ready; waiting for {}", waiting.join(", ")));
+        bar.set_message(match waiting.as_slice() {
+            [] => "pods ready".to_owned(),
+            some => format!("pods ready; waiting for {}", some.join(", ")),
+        });
         for pod in status.pods.iter().filter(|p| p.well) {
             // On a terminal the spinner shows it; elsewhere each pod gets one line.
             if show && told.insert(pod.name.clone()) && bar.is_hidden() {
@@ -160,7 +163,7 @@ fn success(args: &cli::Up, dir: &StateDir, status: &Status, took: Duration) {
     if !status.ignored.is_empty() {
         let count = status.ignored.len();
         output::line(format_args!(
-            "{count} settings of the manifests are not acted on; `meshctl sandbox status{flag}` lists them."
+            "{count} setting(s) of the manifests are not acted on; `meshctl sandbox status{flag}` lists them."
         ));
     }
     for published in &status.published {

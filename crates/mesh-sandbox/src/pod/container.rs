@@ -1,6 +1,5 @@
 //! Keeping one container as its specification wants it: started, watched by its probes, restarted with a back-off.
 
-use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,11 +8,11 @@ use rustix::process::Signal;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::lifecycle::PodContext;
+use super::context::PodContext;
+use super::probe;
 use super::process::{Process, Running};
 use super::status::{ContainerStatus, State};
-use super::{probe, process};
-use crate::objects::spec::{Action, Container, Probe};
+use crate::objects::spec::Container;
 
 /// The first pause before a crashed container is started again, doubled up to the last; shorter than Kubernetes', since
 /// a person is waiting.
@@ -26,9 +25,6 @@ const BACKOFF_RESET: Duration = Duration::from_secs(600);
 const EXIT_NOT_STARTED: i32 = 128;
 /// How often it is looked whether a missing ConfigMap or Secret has come.
 const MISSING_RETRY: Duration = Duration::from_millis(200);
-/// The longest that a hook may take where no grace period bounds it.
-const HOOK_LIMIT: Duration = Duration::from_secs(60);
-
 /// Whether a container that ended is started again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Restart {
@@ -112,10 +108,10 @@ impl Kept {
     }
 }
 
-struct Keeper {
-    cx: Arc<PodContext>,
-    container: Container,
-    started: watch::Sender<bool>,
+pub(super) struct Keeper {
+    pub(super) cx: Arc<PodContext>,
+    pub(super) container: Container,
+    pub(super) started: watch::Sender<bool>,
     current: Current,
 }
 
@@ -216,116 +212,11 @@ impl Keeper {
         text.lines().last().map(str::to_owned)
     }
 
-    /// The hook and the probes of a running process; never returns, it is dropped when the process ends.
-    async fn watch(&self, process: &Process, stop: &watch::Receiver<bool>) -> Infallible {
-        if let Some(hook) = &self.container.lifecycle.post_start
-            && let Err(why) = self.hook(process, hook).await
-        {
-            self.cx.event(format!("FailedPostStartHook: container {}: {why:#}", self.container.name));
-            return self.kill(process, None).await;
-        }
-        if let Some(probe) = &self.container.startup_probe
-            && !self.until(probe, "Startup", process, stop).await
-        {
-            return self.kill(process, probe.termination_grace_period_seconds).await;
-        }
-        let ready = self.container.readiness_probe.is_none();
-        self.status(|s| (s.started, s.ready) = (true, ready));
-        self.started.send_replace(true);
-        let (never, _) = tokio::join!(self.liveness(process, stop), self.readiness(process));
-        never
-    }
-
-    async fn hook(&self, process: &Process, hook: &Action) -> anyhow::Result<()> {
-        tokio::time::timeout(HOOK_LIMIT, probe::act(&self.cx, &self.container, process.pid, hook, HOOK_LIMIT)).await?
-    }
-
-    /// Probes until success (true) or too many failures (false).
-    ///
-    /// Between the probes that the period asks for, the container is asked more often: a sandbox should not wait ten
-    /// seconds for a program that needs a tenth of one. Those extra failures do not count.
-    async fn until(&self, probe: &Probe, what: &str, process: &Process, stop: &watch::Receiver<bool>) -> bool {
-        tokio::time::sleep(Duration::from_secs(probe.initial_delay_seconds)).await;
-        let mut next_counted = Instant::now();
-        let (mut attempts, mut bad) = (0, 0);
-        loop {
-            let Err(why) = self.ask(probe, process).await else { return true };
-            attempts += 1;
-            if Instant::now() >= next_counted {
-                next_counted = Instant::now() + period(probe);
-                bad += 1;
-                self.cx.event(format!("Unhealthy: container {}: {what} probe: {why:#}", self.container.name));
-            }
-            if bad >= probe.failure_threshold.unwrap_or(3) && !*stop.borrow() {
-                return false;
-            }
-            tokio::time::sleep(eager(probe, attempts)).await;
-        }
-    }
-
-    async fn liveness(&self, process: &Process, stop: &watch::Receiver<bool>) -> Infallible {
-        let Some(probe) = &self.container.liveness_probe else { return std::future::pending().await };
-        tokio::time::sleep(Duration::from_secs(probe.initial_delay_seconds)).await;
-        let mut bad = 0;
-        loop {
-            tokio::time::sleep(period(probe)).await;
-            match self.ask(probe, process).await {
-                Ok(()) => bad = 0,
-                Err(why) => {
-                    bad += 1;
-                    self.cx.event(format!("Unhealthy: container {}: Liveness probe: {why:#}", self.container.name));
-                }
-            }
-            if bad >= probe.failure_threshold.unwrap_or(3) && !*stop.borrow() {
-                self.cx.event(format!("Killing: container {} failed its liveness probe", self.container.name));
-                return self.kill(process, probe.termination_grace_period_seconds).await;
-            }
-        }
-    }
-
-    async fn readiness(&self, process: &Process) -> Infallible {
-        let Some(probe) = &self.container.readiness_probe else { return std::future::pending().await };
-        tokio::time::sleep(Duration::from_secs(probe.initial_delay_seconds)).await;
-        let (mut good, mut bad) = (0, 0);
-        let mut ready = false;
-        loop {
-            match self.ask(probe, process).await {
-                Ok(()) => (good, bad) = (good + 1, 0),
-                Err(why) => {
-                    (good, bad) = (0, bad + 1);
-                    self.cx.event(format!("Unhealthy: container {}: Readiness probe: {why:#}", self.container.name));
-                }
-            }
-            let now = match ready {
-                true => bad < probe.failure_threshold.unwrap_or(3),
-                false => good >= probe.success_threshold.unwrap_or(1),
-            };
-            if now != ready {
-                ready = now;
-                self.status(|s| s.ready = ready);
-            }
-            tokio::time::sleep(if ready { period(probe) } else { eager(probe, bad) }).await;
-        }
-    }
-
-    async fn ask(&self, probe: &Probe, process: &Process) -> anyhow::Result<()> {
-        let limit = Duration::from_secs(probe.timeout_seconds.unwrap_or(1).max(1));
-        probe::act(&self.cx, &self.container, process.pid, &probe.action, limit).await
-    }
-
-    /// TERM, the grace period, KILL; the caller's `select!` sees the end.
-    async fn kill(&self, process: &process::Process, grace: Option<u64>) -> Infallible {
-        process.signal(Signal::TERM);
-        tokio::time::sleep(Duration::from_secs(grace.unwrap_or(self.cx.grace))).await;
-        process.signal(Signal::KILL);
-        std::future::pending().await
-    }
-
     fn set_current(&self, process: Option<Process>) {
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = process;
     }
 
-    fn status(&self, change: impl FnOnce(&mut ContainerStatus)) {
+    pub(super) fn status(&self, change: impl FnOnce(&mut ContainerStatus)) {
         self.cx.status(|status| {
             if let Some(own) = status.containers.iter_mut().find(|c| c.name == self.container.name) {
                 change(own);
@@ -353,13 +244,4 @@ async fn stopped_idle(stop: &mut watch::Receiver<bool>, current: &Current) {
     if current.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
         std::future::pending::<()>().await;
     }
-}
-
-fn period(probe: &Probe) -> Duration {
-    Duration::from_secs(probe.period_seconds.unwrap_or(10).max(1))
-}
-
-/// The pause before the next question to a container that is not ready yet: short at first, never over the period.
-fn eager(probe: &Probe, failures: u32) -> Duration {
-    period(probe).min(Duration::from_millis(50 * u64::from(failures.max(1))))
 }

@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail, ensure};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::lifecycle::PodContext;
+use super::context::PodContext;
 use super::process;
 use crate::objects::spec::{Action, Container, HttpGet};
 

@@ -8,6 +8,17 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
+mod action;
+mod env;
+mod volume;
+
+pub use action::{Action, ExecAction, GrpcAction, HttpGet, HttpHeader, Lifecycle, Probe, SleepAction, TcpSocket};
+pub use env::{EnvFrom, EnvSource, EnvVar, FieldRef, KeyRef, NameRef, ResourceFieldRef};
+pub use volume::{
+    ConfigMapVolume, DownwardItem, DownwardVolume, EmptyDir, HostPath, KeyToPath, ProjectedSource, ProjectedVolume,
+    SecretVolume, TokenSource, Volume, VolumeMount,
+};
+
 /// Keys of an object that no field took.
 pub type Rest = BTreeMap<String, Value>;
 
@@ -81,69 +92,6 @@ pub struct Resources {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 #[allow(missing_docs)]
-pub struct EnvVar {
-    pub name: String,
-    pub value: Option<String>,
-    pub value_from: Option<EnvSource>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-#[allow(missing_docs)]
-pub struct EnvSource {
-    pub field_ref: Option<FieldRef>,
-    pub resource_field_ref: Option<ResourceFieldRef>,
-    pub config_map_key_ref: Option<KeyRef>,
-    pub secret_key_ref: Option<KeyRef>,
-    #[serde(flatten)]
-    pub rest: Rest,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-#[allow(missing_docs)]
-pub struct FieldRef {
-    pub field_path: String,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-#[allow(missing_docs)]
-pub struct ResourceFieldRef {
-    pub container_name: Option<String>,
-    pub resource: String,
-    pub divisor: Option<Value>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-#[allow(missing_docs)]
-pub struct KeyRef {
-    pub name: String,
-    pub key: String,
-    pub optional: bool,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-#[allow(missing_docs)]
-pub struct EnvFrom {
-    pub prefix: String,
-    pub config_map_ref: Option<NameRef>,
-    pub secret_ref: Option<NameRef>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-#[allow(missing_docs)]
-pub struct NameRef {
-    pub name: String,
-    pub optional: bool,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-#[allow(missing_docs)]
 pub struct ContainerPort {
     pub name: Option<String>,
     pub container_port: u16,
@@ -155,107 +103,9 @@ pub struct ContainerPort {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 #[allow(missing_docs)]
-pub struct VolumeMount {
-    pub name: String,
-    pub mount_path: String,
-    pub sub_path: Option<String>,
-    pub read_only: bool,
-    #[serde(flatten)]
-    pub rest: Rest,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-#[allow(missing_docs)]
 pub struct HostAlias {
     pub ip: String,
     pub hostnames: Vec<String>,
-}
-
-/// A probe. Defaults are Kubernetes': period 10 s, timeout 1 s, one success, three failures.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-#[allow(missing_docs)]
-pub struct Probe {
-    #[serde(flatten)]
-    pub action: Action,
-    pub initial_delay_seconds: u64,
-    pub period_seconds: Option<u64>,
-    pub timeout_seconds: Option<u64>,
-    pub success_threshold: Option<u32>,
-    pub failure_threshold: Option<u32>,
-    pub termination_grace_period_seconds: Option<u64>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-#[allow(missing_docs)]
-pub struct Lifecycle {
-    pub post_start: Option<Action>,
-    pub pre_stop: Option<Action>,
-    #[serde(flatten)]
-    pub rest: Rest,
-}
-
-/// What a probe or a hook does.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-#[allow(missing_docs)]
-pub struct Action {
-    pub exec: Option<ExecAction>,
-    pub http_get: Option<HttpGet>,
-    pub tcp_socket: Option<TcpSocket>,
-    pub grpc: Option<GrpcAction>,
-    pub sleep: Option<SleepAction>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-#[allow(missing_docs)]
-pub struct ExecAction {
-    pub command: Vec<String>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-#[allow(missing_docs)]
-pub struct HttpGet {
-    pub path: Option<String>,
-    pub port: Value,
-    pub host: Option<String>,
-    pub scheme: Option<String>,
-    pub http_headers: Vec<HttpHeader>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-#[allow(missing_docs)]
-pub struct HttpHeader {
-    pub name: String,
-    pub value: String,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-#[allow(missing_docs)]
-pub struct TcpSocket {
-    pub port: Value,
-    pub host: Option<String>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-#[allow(missing_docs)]
-pub struct GrpcAction {
-    pub port: Value,
-    pub service: Option<String>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-#[allow(missing_docs)]
-pub struct SleepAction {
-    pub seconds: u64,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -281,116 +131,6 @@ pub struct SecurityContext {
 pub struct Capabilities {
     pub add: Vec<String>,
     pub drop: Vec<String>,
-}
-
-/// A volume; exactly one of the sources is set.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-#[allow(missing_docs)]
-pub struct Volume {
-    pub name: String,
-    pub empty_dir: Option<EmptyDir>,
-    pub config_map: Option<ConfigMapVolume>,
-    pub secret: Option<SecretVolume>,
-    pub projected: Option<ProjectedVolume>,
-    #[serde(rename = "downwardAPI")]
-    pub downward_api: Option<DownwardVolume>,
-    pub host_path: Option<HostPath>,
-    #[serde(flatten)]
-    pub rest: Rest,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-#[allow(missing_docs)]
-pub struct EmptyDir {
-    pub medium: String,
-    pub size_limit: Option<Value>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-#[allow(missing_docs)]
-pub struct HostPath {
-    pub path: String,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-#[allow(missing_docs)]
-pub struct ConfigMapVolume {
-    pub name: String,
-    pub items: Vec<KeyToPath>,
-    pub default_mode: Option<u32>,
-    pub optional: bool,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-#[allow(missing_docs)]
-pub struct SecretVolume {
-    #[serde(alias = "name")] // as a projected source it is called `name`
-    pub secret_name: String,
-    pub items: Vec<KeyToPath>,
-    pub default_mode: Option<u32>,
-    pub optional: bool,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-#[allow(missing_docs)]
-pub struct KeyToPath {
-    pub key: String,
-    pub path: String,
-    pub mode: Option<u32>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-#[allow(missing_docs)]
-pub struct DownwardVolume {
-    pub items: Vec<DownwardItem>,
-    pub default_mode: Option<u32>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-#[allow(missing_docs)]
-pub struct DownwardItem {
-    pub path: String,
-    pub field_ref: Option<FieldRef>,
-    pub resource_field_ref: Option<ResourceFieldRef>,
-    pub mode: Option<u32>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-#[allow(missing_docs)]
-pub struct ProjectedVolume {
-    pub sources: Vec<ProjectedSource>,
-    pub default_mode: Option<u32>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-#[allow(missing_docs)]
-pub struct ProjectedSource {
-    pub service_account_token: Option<TokenSource>,
-    pub config_map: Option<ConfigMapVolume>,
-    pub secret: Option<SecretVolume>,
-    #[serde(rename = "downwardAPI")]
-    pub downward_api: Option<DownwardVolume>,
-    #[serde(flatten)]
-    pub rest: Rest,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-#[allow(missing_docs)]
-pub struct TokenSource {
-    pub audience: Option<String>,
-    pub expiration_seconds: Option<u64>,
-    pub path: String,
 }
 
 impl PodSpec {

@@ -56,7 +56,13 @@ pub(crate) fn sidecar() -> ExitCode {
         }
     };
     start_log(&bootstrap.log_level);
-    match control_runtime().and_then(|runtime| runtime.block_on(run(bootstrap))) {
+    let ended = control_runtime().and_then(|runtime| {
+        let ended = runtime.block_on(run(bootstrap));
+        // A worker that did not end in time must not keep the process from ending.
+        runtime.shutdown_background();
+        ended
+    });
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(%error, "mesh-proxy cannot go on");
@@ -164,7 +170,11 @@ async fn run(bootstrap: Arc<Bootstrap>) -> std::io::Result<()> {
     }
     tracing::info!("TERM: ending what is in flight");
     drain.stop(bootstrap.grace_period, tokio::time::Instant::now());
-    // The control thread goes on meanwhile: what is in flight may still need its configuration.
-    let _ = tokio::task::spawn_blocking(|| workers.join()).await;
+    // The control thread goes on meanwhile: what is in flight may still need its configuration. The workers keep the
+    // drain's deadline themselves; the whole grace period is for one that hangs.
+    let ending = tokio::task::spawn_blocking(|| workers.join());
+    if tokio::time::timeout(bootstrap.grace_period, ending).await.is_err() {
+        tracing::error!("a worker did not end within the grace period");
+    }
     Ok(())
 }

@@ -166,10 +166,10 @@ impl Store {
                 self.dirty.closure = true;
             }
         }
+        self.dirty.save = true;
         if !matches!(name, ResourceName::Endpoint(..)) {
             self.absent.insert(name);
+            self.dirty.settle = true;
         }
-        self.dirty.settle = true;
-        self.dirty.save = true;
     }
 }

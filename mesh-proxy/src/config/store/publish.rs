@@ -85,9 +85,6 @@ impl Store {
                 None => {}
             }
         }
-        if changed {
-            self.dirty.settle = true;
-        }
         changed
     }
 

@@ -223,6 +223,51 @@ fn state(cluster: &crate::config::Cluster, member: usize) -> &Arc<mesh_core::out
 }
 
 #[test]
+fn ejections_are_swept_when_the_interval_is_over() {
+    use mesh_core::config::OutlierDetection;
+    use mesh_core::outlier::{Outcome, observe};
+    use mesh_core::time::Millis;
+    let outlier = OutlierDetection {
+        consecutive_5xx: 1,
+        consecutive_gateway_errors: 0,
+        consecutive_local_failures: 0,
+        split_local_errors: false,
+        interval: Duration::from_secs(10),
+        base_ejection_time: Duration::from_secs(30),
+        max_ejection_percent: 100,
+        min_health_percent: 0,
+    };
+    let mut bench = Bench::with_cart();
+    let Resource::Service(plain) = service("cart", &[]) else { unreachable!() };
+    let mut strict = Service::clone(&plain);
+    strict.ports.get_mut(&80).unwrap().policy.outlier = Some(outlier);
+    bench.give(&[Resource::Service(Arc::new(strict))]);
+    let cluster = Arc::clone(bench.view().cluster(&name("cart"), None, 80).unwrap());
+    let balancer = cluster.balancer(false);
+    let _ = observe(&outlier, &balancer.members()[0].state, balancer.pool(), Outcome::Status(500), 1, Millis(1_000));
+    assert_eq!(balancer.pool().ejected(), 1);
+    bench.give(&[endpoint("cart", "b", "v1")]);
+    bench.view().sweep_outliers(Millis(20_000));
+    assert_eq!(balancer.pool().ejected(), 1, "it is still left out, and a new view counts the same");
+    bench.view().sweep_outliers(Millis(40_000));
+    assert_eq!(balancer.pool().ejected(), 0);
+}
+
+#[test]
+fn the_family_that_was_dialled_is_used_where_there_is_a_choice() {
+    let mut bench = Bench::with_cart();
+    let Resource::Endpoint(of, plain) = endpoint("cart", "a", "v1") else { unreachable!() };
+    let mut dual = Endpoint::clone(&plain);
+    dual.addresses.push(ip("fd00::9"));
+    bench.give(&[Resource::Endpoint(of, Arc::new(dual))]);
+    let cluster = Arc::clone(bench.view().cluster(&name("cart"), None, 80).unwrap());
+    let address = |v6: bool| cluster.balancer(v6).members()[0].address.unwrap().to_string();
+    assert_eq!((address(false), address(true)), ("10.244.0.9:8080".to_owned(), "[fd00::9]:8080".to_owned()));
+    let (v4, v6) = (cluster.balancer(false), cluster.balancer(true));
+    assert!(Arc::ptr_eq(&v4.members()[0].state, &v6.members()[0].state), "one endpoint, one state");
+}
+
+#[test]
 fn unused_keys_are_forgotten_with_what_they_led_to() {
     let mut bench = Bench::with_cart();
     bench.now += KEY_UNUSED_MAX + Duration::from_secs(1);

@@ -119,11 +119,6 @@ impl<S: AsyncRead + Unpin> FirstBytes<S> {
         self.buffer.is_empty()
     }
 
-    /// The stream itself, of which the first bytes were read.
-    pub(crate) fn get_ref(&self) -> &S {
-        &self.stream
-    }
-
     /// The connection from its first byte.
     pub(crate) fn into_replayed(self) -> Replayed<S> {
         Replayed::new(self.buffer, self.stream)

@@ -24,11 +24,6 @@ impl<S> Replayed<S> {
     pub(crate) fn get_ref(&self) -> &S {
         &self.stream
     }
-
-    /// The stream with what was read and not taken yet.
-    pub(crate) fn into_parts(self) -> (BytesMut, S) {
-        (self.prefix, self.stream)
-    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Replayed<S> {

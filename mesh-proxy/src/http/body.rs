@@ -103,11 +103,6 @@ impl Observed {
         Self { body, observer: Some(observer) }
     }
 
-    /// A body that nobody watches.
-    pub(crate) fn plain(body: Body) -> Self {
-        Self { body, observer: None }
-    }
-
     fn end(&mut self, how: End) {
         if let Some(observer) = self.observer.take() {
             observer.end(how);

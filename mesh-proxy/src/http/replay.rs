@@ -190,12 +190,11 @@ impl http_body::Body for Attempt {
         }
         let polled = std::task::ready!(source.poll_client(cx));
         this.next_kept = source.kept.len();
-        match &polled {
-            Some(Ok(frame)) => match frame.data_ref() {
+        if let Some(Ok(frame)) = &polled {
+            match frame.data_ref() {
                 Some(bytes) => this.given_bytes += bytes.len() as u64,
                 None => this.trailers_given = true,
-            },
-            Some(Err(_)) | None => {}
+            }
         }
         Poll::Ready(polled)
     }

@@ -15,13 +15,14 @@ use hyper_util::rt::TokioIo;
 use mesh_core::reason::Reason;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::oneshot;
+use tracing::debug;
 
 use super::body::Observed;
 use super::exec::HeadClock;
 use super::limits;
 use crate::detect::replayed::Replayed;
 use crate::upstream::connection::Upgraded;
-use crate::upstream::copy::{Copied, both_ways};
+use crate::upstream::copy::both_ways;
 use crate::upstream::io::Io;
 
 /// Time to take back what the client still sends, and to say goodbye, on a connection that ends.
@@ -46,8 +47,8 @@ impl UpgradeSlot {
 pub(crate) enum Served {
     /// As it should.
     Ended,
-    /// Its protocol was changed, and this passed afterwards.
-    Upgraded(Copied),
+    /// Its protocol was changed, and its bytes passed to their end.
+    Upgraded,
     /// The client broke HTTP's rules or our limits; hyper has answered it.
     Refused(Reason),
     /// The client went away.
@@ -99,7 +100,9 @@ async fn upgraded(client: Io, read: BytesMut, upstream: oneshot::Receiver<Upgrad
     let Ok((server, server_read)) = upstream.await else { return Served::Gone };
     let mut client = Replayed::new(read, client);
     let mut server = Replayed::new(BytesMut::from(&server_read[..]), server);
-    Served::Upgraded(both_ways(&mut client, &mut server, Some(limits::CLIENT_IDLE_TIMEOUT)).await)
+    let copied = both_ways(&mut client, &mut server, Some(limits::CLIENT_IDLE_TIMEOUT)).await;
+    debug!(sent = copied.sent, received = copied.received, ended = ?copied.ended, "an upgraded connection ended");
+    Served::Upgraded
 }
 
 /// Serves HTTP/2. When `goodbye` comes, the client is told to go elsewhere, and streams in flight end.

@@ -70,9 +70,9 @@ pub(super) fn facts_for_policy<'a>(
     }
 }
 
-/// The refusal of a policy: which one, in the words of the decision.
+/// The refusal of a policy. Which one is for the operator's log: the client learns nothing about what would pass.
 pub(super) fn denied(basis: &Basis<'_>) -> Failure {
-    Failure::new(Reason::PolicyDenied, basis.to_string())
+    Failure { inside: Some(basis.to_string()), ..Reason::PolicyDenied.into() }
 }
 
 /// `inbound|9080||`, as Envoy names it.

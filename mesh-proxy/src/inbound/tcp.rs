@@ -51,7 +51,7 @@ pub(super) enum Spoke {
     /// The client, this.
     Client(First),
     /// The server: the connection is opaque.
-    Server(Racing),
+    Server(Box<Racing>),
 }
 
 impl Racing {
@@ -67,7 +67,7 @@ impl Racing {
         let verdict = own.policies.connection(&connection);
         if !verdict.is_allowed() {
             let denied = port::denied(&verdict.basis);
-            let detail = denied.detail.unwrap_or_default();
+            let detail = denied.inside.unwrap_or_default();
             passed.explain(denied.reason, Some(&detail));
             return Err(Refusal::new(denied.reason, detail));
         }
@@ -103,22 +103,22 @@ impl Racing {
         };
         match read {
             None => {}
-            Some(Ok(0)) => return Ok(Spoke::Server(self)),
+            Some(Ok(0)) => return Ok(Spoke::Server(Box::new(self))),
             Some(Ok(_)) => {
                 self.local.memories.spoke_first(self.client.facts.original, &self.greeting);
                 if hold.is_zero() || tokio::time::timeout(hold, bytes.wait()).await.is_err() {
-                    return Ok(Spoke::Server(self));
+                    return Ok(Spoke::Server(Box::new(self)));
                 }
             }
             Some(Err(error)) => return Err(Refusal::new(Reason::UpstreamReset, error.to_string())),
         }
         if bytes.is_empty() {
             // The client closed its half and waits for the server.
-            return Ok(Spoke::Server(self));
+            return Ok(Spoke::Server(Box::new(self)));
         }
         match bytes.classify().await? {
             // Not TLS and not HTTP: the connection that is open already is right.
-            First::Other => Ok(Spoke::Server(self)),
+            First::Other => Ok(Spoke::Server(Box::new(self))),
             seen => {
                 self.passed.forget();
                 Ok(Spoke::Client(seen))

@@ -1,7 +1,7 @@
 //! The sockets that captured connections arrive on, and where those connections were really going.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
@@ -66,11 +66,6 @@ pub(crate) fn original_destination(stream: &tokio::net::TcpStream) -> Option<Soc
 /// The address without its IPv6 mapping, if it has one.
 pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
-}
-
-/// Whether the address is the machine's own loopback, mapped or not.
-pub(crate) fn is_loopback(address: IpAddr) -> bool {
-    address.to_canonical().is_loopback()
 }
 
 #[cfg(test)]

@@ -154,6 +154,7 @@ async fn end(local: &Rc<Local>, deadline: tokio::time::Instant) {
         if accepted() != seen.0 {
             seen = (accepted(), Instant::now());
         }
+        local.pool.close_idle();
         if open_connections(&own.open) == 0 && seen.1.elapsed() >= QUIET_BEFORE_END {
             return;
         }

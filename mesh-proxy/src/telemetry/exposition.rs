@@ -74,7 +74,7 @@ fn write_http(out: &mut String, all: &Rendered<HttpNumbers>) {
     for counter in counters {
         write_counter(out, counter, all);
     }
-    let histograms: [(&str, &str, fn(&HttpNumbers) -> &Histogram); 3] = [
+    let histograms: [Distribution; 3] = [
         ("istio_request_duration_milliseconds", "Duration of requests.", |n| &n.duration_ms),
         ("istio_request_bytes", "Size of requests.", |n| &n.request_bytes),
         ("istio_response_bytes", "Size of responses.", |n| &n.response_bytes),
@@ -101,6 +101,8 @@ fn write_tcp(out: &mut String, all: &Rendered<TcpNumbers>) {
     }
 }
 
+/// Name, help and where in a shard it is.
+type Distribution = (&'static str, &'static str, fn(&HttpNumbers) -> &Histogram);
 /// Name, help and how to read a shard.
 type Counter<N> = (&'static str, &'static str, fn(&N) -> u64);
 

@@ -36,6 +36,7 @@ pub(crate) struct Passed {
     pub(crate) cluster: Option<Rc<str>>,
     reason: Option<Reason>,
     details: Option<String>,
+    termination: Option<String>,
     flags: &'static str,
     bytes: (u64, u64),
     forgotten: bool,
@@ -76,6 +77,7 @@ impl Passed {
             cluster: None,
             reason: None,
             details: None,
+            termination: None,
             flags: "",
             bytes: (0, 0),
             forgotten: false,
@@ -111,7 +113,9 @@ impl Passed {
         self.bytes = (copied.sent, copied.received);
         match &copied.ended {
             // A reset is an ordinary end of many protocols; only what we decided has a reason.
-            Ended::Closed | Ended::Client(_) | Ended::Server(_) => {}
+            Ended::Closed => {}
+            Ended::Client(error) => self.termination = Some(format!("client: {error}")),
+            Ended::Server(error) => self.termination = Some(format!("server: {error}")),
             Ended::Idle => {
                 self.local.count_refusal(self.direction, Reason::IdleTimeout);
                 self.explain(Reason::IdleTimeout, None);
@@ -158,6 +162,7 @@ impl Drop for Passed {
             start: Some(self.start),
             flags: self.flags,
             details: self.details.as_deref().or(Some("-")),
+            termination: self.termination.as_deref(),
             bytes_received: self.bytes.0,
             bytes_sent: self.bytes.1,
             duration: self.begun.elapsed(),

@@ -57,8 +57,10 @@ struct Logged {
 pub(crate) struct Failure {
     /// Why.
     pub(crate) reason: Reason,
-    /// More than the catalogue says.
+    /// More than the catalogue says, for the client.
     pub(crate) detail: Option<String>,
+    /// More than that, for the log only.
+    pub(crate) inside: Option<String>,
     /// The request provably did not reach the application.
     pub(crate) unsent: bool,
 }
@@ -66,7 +68,7 @@ pub(crate) struct Failure {
 impl Failure {
     /// A failure with a detail.
     pub(crate) fn new(reason: Reason, detail: impl Into<String>) -> Self {
-        Self { reason, detail: Some(detail.into()), unsent: false }
+        Self { reason, detail: Some(detail.into()), inside: None, unsent: false }
     }
 
     /// The request provably did not reach the application.
@@ -77,7 +79,7 @@ impl Failure {
 
 impl From<Reason> for Failure {
     fn from(reason: Reason) -> Self {
-        Self { reason, detail: None, unsent: false }
+        Self { reason, detail: None, inside: None, unsent: false }
     }
 }
 
@@ -183,11 +185,6 @@ impl Record {
         if self.grpc { Protocol::Grpc } else { Protocol::Http }
     }
 
-    /// When its head was there.
-    pub(crate) fn begun(&self) -> Instant {
-        self.begun
-    }
-
     /// What the request's head turned out to be, for the log.
     pub(crate) fn aimed(&mut self, authority: &str, headers: &HeaderMap) {
         if let Some(logged) = &mut self.logged {
@@ -219,7 +216,10 @@ impl Record {
     /// The proxy's own answer.
     pub(crate) fn fail(mut self, failure: &Failure) -> Response<Observed> {
         self.local.count_refusal(self.direction, failure.reason);
-        self.explain(failure.reason, failure.detail.as_deref());
+        self.explain(failure.reason, failure.inside.as_ref().or(failure.detail.as_ref()).map(String::as_str));
+        if failure.inside.is_some() {
+            self.policy.clone_from(&failure.inside);
+        }
         let response = local::answer(failure.reason, failure.detail.as_deref(), self.grpc, failure.unsent);
         self.deliver(response)
     }
@@ -321,9 +321,13 @@ impl Observer for Record {
     }
 
     fn end(mut self: Box<Self>, how: End) {
-        self.ended = match how {
+        let this = &mut *self;
+        this.ended = match how {
             End::Complete => Ended::Complete,
-            End::Failed(_) => Ended::Truncated,
+            End::Failed(error) => {
+                this.upstream_failure = Some(error.to_string());
+                Ended::Truncated
+            }
             End::Abandoned => Ended::ClientGone,
         };
         let complete = self.ended == Ended::Complete && self.body.as_ref().is_none_or(Replay::is_complete);

@@ -58,13 +58,6 @@ pub(crate) enum DialFault {
     Tls(io::Error),
 }
 
-impl DialFault {
-    /// Whether nobody listens there.
-    pub(crate) fn is_refused(&self) -> bool {
-        matches!(self, Self::Connect(error) if error.kind() == io::ErrorKind::ConnectionRefused)
-    }
-}
-
 /// Opens a connection to `target` within `limit`, handshake included.
 ///
 /// # Errors

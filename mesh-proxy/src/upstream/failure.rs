@@ -49,21 +49,6 @@ impl Proof {
     }
 }
 
-/// Whether the other side reset the connection or stream, and not merely closed it.
-pub(crate) fn is_reset(error: &hyper::Error) -> bool {
-    let mut source = error.source();
-    while let Some(inner) = source {
-        if let Some(io) = inner.downcast_ref::<std::io::Error>() {
-            return matches!(io.kind(), std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::BrokenPipe);
-        }
-        if let Some(h2) = inner.downcast_ref::<h2::Error>() {
-            return h2.is_reset();
-        }
-        source = inner.source();
-    }
-    false
-}
-
 /// Whether the connection ended by a FIN before the answer, with or without TLS' own farewell.
 pub(crate) fn is_fin(error: &hyper::Error) -> bool {
     let unexpected_eof = error

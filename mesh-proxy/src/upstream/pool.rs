@@ -313,11 +313,6 @@ impl Lease {
         Self { sender, connection, reused, written_before }
     }
 
-    /// Whether the connection is HTTP/2.
-    pub(crate) fn is_http2(&self) -> bool {
-        matches!(self.sender, Sender::Http2(..))
-    }
-
     /// Sends a request and waits for the head of its answer. Dropping the future gives the request up: HTTP/1.1 closes
     /// the connection, HTTP/2 resets the stream.
     ///

@@ -36,7 +36,7 @@ pub fn hash(words: &str) -> u64 {
     h ^ (h >> 33)
 }
 
-/// `number` in [`SAFE`] letters.
+/// `number` in the letters of generated names, `count` of them.
 pub fn letters(mut number: u64, count: usize) -> String {
     let mut out = String::with_capacity(count);
     for _ in 0..count {

@@ -1,6 +1,6 @@
 //! The supervisor of one sandbox: it owns the switch, the pods and the objects, and plays Kubernetes' part.
 //!
-//! All that is known is one [`World`](world::World) behind a lock that is never held while waiting. Whatever changes it
+//! All that is known is one [`World`] behind a lock that is never held while waiting. Whatever changes it
 //! rings the bell; one task then brings everything that follows from it up to date ([`reconcile`]): pods to start or
 //! end, files for mesh-control, Services' rules, DNS. [`api`] is the Unix socket on which `meshctl` asks.
 

@@ -2,7 +2,7 @@
 //!
 //! [`helper`] is what runs in the re-executed program, on the far side of a namespace; [`root`] builds what a container
 //! sees as its file system; everything else runs in the supervisor: [`process`] starts and signals processes,
-//! [`context`] says what is known about a pod, [`volumes`] fills volumes, [`env`] computes environments, [`probe`] asks a container how it is, [`container`] keeps
+//! [`context`] says what is known about a pod, [`volumes`] fills volumes, [`mod@env`] computes environments, [`probe`] asks a container how it is, [`container`] keeps
 //! one container running while [`watch`] asks its probes, and [`lifecycle`] is the pod's story from start to end.
 
 pub(crate) mod container;

@@ -294,3 +294,71 @@ fn below(place: &Path, path: &str) -> anyhow::Result<PathBuf> {
     ensure!(fine, "path {path:?} leaves its volume");
     Ok(place.join(path))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sources<'a>(pod: &'a serde_json::Value, spec: &'a PodSpec) -> Sources<'a> {
+        Sources {
+            pod,
+            spec,
+            pod_ips: &[],
+            host_ip: "10.244.0.1",
+            config_map: &|name| {
+                (name == "cm").then(|| BTreeMap::from([("a".into(), b"1".to_vec()), ("b".into(), b"2".to_vec())]))
+            },
+            secret: &|_| None,
+        }
+    }
+
+    #[test]
+    fn volumes_hold_what_their_sources_say() {
+        let spec: PodSpec =
+            serde_json::from_value(serde_json::json!({"volumes": [{"name": "v", "projected": {"sources": [
+            {"configMap": {"name": "cm", "items": [{"key": "b", "path": "sub/b"}]}},
+            {"secret": {"name": "absent", "optional": true}},
+            {"downwardAPI": {"items": [{"path": "name", "fieldRef": {"fieldPath": "metadata.name"}}]}},
+            {"serviceAccountToken": {"path": "token", "audience": "x"}},
+        ]}}, {"name": "w", "configMap": {"name": "absent"}}]}))
+            .unwrap();
+        let pod = serde_json::json!({"metadata": {"name": "p"}});
+        let mut tokens = Tokens::new();
+        let signed = std::cell::Cell::new(0);
+        let sign = |audience: &str, _: Option<u64>| {
+            signed.set(signed.get() + 1);
+            Ok((format!("{audience}{}", signed.get()), Duration::from_secs(60)))
+        };
+        for _ in 0..2 {
+            let out = files(&spec.volumes[0], &sources(&pod, &spec), &mut tokens, &sign).unwrap().unwrap();
+            let out: Vec<_> = out.iter().map(|f| (f.path.as_str(), f.content.as_slice(), f.private)).collect();
+            assert_eq!(out, [("sub/b", &b"2"[..], false), ("name", b"p", false), ("token", b"x1", true)]);
+        }
+        let why = files(&spec.volumes[1], &sources(&pod, &spec), &mut tokens, &sign).unwrap_err();
+        assert_eq!(why.to_string(), "ConfigMap \"absent\" does not exist");
+    }
+
+    #[test]
+    fn paths_stay_in_their_volume() {
+        for bad in ["../x", "/x", "", "a/../../x"] {
+            assert!(below(Path::new("/v"), bad).is_err(), "{bad:?}");
+        }
+        assert_eq!(below(Path::new("/v"), "a/b").unwrap(), Path::new("/v/a/b"));
+    }
+
+    #[test]
+    fn files_are_replaced_and_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |path: &str, content: &str| FileOut {
+            path: path.into(),
+            content: content.into(),
+            mode: 0o640,
+            private: false,
+        };
+        put(dir.path(), &[file("a", "1"), file("b", "1")], None, None).unwrap();
+        put(dir.path(), &[file("a", "2")], None, None).unwrap();
+        assert_eq!(std::fs::read_to_string(dir.path().join("a")).unwrap(), "2");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        assert_eq!(std::fs::metadata(dir.path().join("a")).unwrap().permissions().mode() & 0o777, 0o640);
+    }
+}

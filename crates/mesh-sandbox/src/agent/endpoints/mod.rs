@@ -236,3 +236,6 @@ fn hostname<'a>(service: &Object, pod: &'a PodEntry) -> Option<&'a str> {
     let hostname = pod.spec.hostname.as_deref()?;
     (pod.spec.subdomain.as_deref() == Some(service.key.name.as_str())).then_some(hostname)
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,13 +15,16 @@ use std::sync::Arc;
 
 use mesh_tls::{ClientTls, ServerTls, alpn};
 use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Registry, reload};
 
 use crate::admin;
 use crate::bootstrap::{self, Bootstrap};
 use crate::certs::Certificates;
 use crate::config::{Discovery, Views, Writer};
 use crate::control_plane::ControlPlane;
-use crate::control_socket;
+use crate::control_socket::{self, Controls};
 use crate::drain::{Drain, DrainWatch};
 use crate::listen;
 use crate::ready::Ready;
@@ -55,9 +58,9 @@ pub(crate) fn sidecar() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    start_log(&bootstrap.log_level);
+    let log_level = start_log(&bootstrap.log_level);
     let ended = control_runtime().and_then(|runtime| {
-        let ended = runtime.block_on(run(bootstrap));
+        let ended = runtime.block_on(run(bootstrap, log_level));
         // A worker that did not end in time must not keep the process from ending.
         runtime.shutdown_background();
         ended
@@ -86,24 +89,31 @@ fn control_runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
+/// Changes what is logged while running.
+type LogLevel = reload::Handle<EnvFilter, Registry>;
+
 /// Logs go to stderr, a line per fact.
-fn start_log(level: &str) {
-    use tracing_subscriber::EnvFilter;
+fn start_log(level: &str) -> LogLevel {
     let (filter, bad) = match EnvFilter::try_new(level) {
         Ok(filter) => (filter, None),
         Err(error) => (EnvFilter::new("warn"), Some(error)),
     };
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
-        .init();
+    let (filter, handle) = reload::Layer::new(filter);
+    let lines =
+        tracing_subscriber::fmt::layer().with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr);
+    tracing_subscriber::registry().with(filter).with(lines).init();
     if let Some(error) = bad {
         tracing::warn!(level, %error, "MESH_LOG_LEVEL cannot be used; logging warnings");
     }
+    handle
 }
 
-async fn run(bootstrap: Arc<Bootstrap>) -> std::io::Result<()> {
+fn set_log_level(handle: &LogLevel, level: &str) -> Result<(), String> {
+    let filter = EnvFilter::try_new(level).map_err(|error| error.to_string())?;
+    handle.reload(filter).map_err(|error| error.to_string())
+}
+
+async fn run(bootstrap: Arc<Bootstrap>, log_level: LogLevel) -> std::io::Result<()> {
     if !bootstrap::is_writable(&bootstrap.paths.state) {
         tracing::warn!(
             dir = %bootstrap.paths.state.display(),
@@ -143,9 +153,13 @@ async fn run(bootstrap: Arc<Bootstrap>) -> std::io::Result<()> {
     tokio::spawn(certificates.run(control.clone()));
     tokio::spawn(writer.run(control, has_certificate));
     let socket = bootstrap.paths.socket();
-    let (socket_ready, socket_drain) = (ready.clone(), drain.clone());
+    let controls = Controls {
+        ready: ready.clone(),
+        drain: drain.clone(),
+        set_log_level: Box::new(move |level| set_log_level(&log_level, level)),
+    };
     tokio::spawn(async move {
-        if let Err(error) = control_socket::serve(&socket, socket_ready, socket_drain).await {
+        if let Err(error) = control_socket::serve(&socket, controls).await {
             tracing::error!(%error, path = %socket.display(), "the control socket cannot be made: drain and ready do not work");
         }
     });

@@ -1,7 +1,7 @@
 //! The Unix socket through which commands in the same container reach the running proxy.
 //!
 //! It lies in a volume that only the proxy mounts, so that no application can drain it. One line in, text out: `ready`,
-//! `drain`. The first line of an answer is the outcome, the rest explains.
+//! `drain`, `log-level <filter>`. The first line of an answer is the outcome, the rest explains.
 
 use std::io;
 use std::path::Path;
@@ -20,11 +20,21 @@ const COMMAND_BYTES_MAX: u64 = 256;
 /// The longest answer that a client reads, in bytes.
 const ANSWER_BYTES_MAX: u64 = 64 * 1024;
 
+/// What commands act on.
+pub(crate) struct Controls {
+    /// Told by `ready`.
+    pub(crate) ready: Ready,
+    /// Begun by `drain`.
+    pub(crate) drain: Drain,
+    /// Changes what is logged; says what is wrong with the filter otherwise.
+    pub(crate) set_log_level: Box<dyn Fn(&str) -> Result<(), String> + Send + Sync>,
+}
+
 /// Serves commands until the process ends.
 ///
 /// # Errors
 /// Where the socket cannot be made.
-pub(crate) async fn serve(path: &Path, ready: Ready, drain: Drain) -> io::Result<()> {
+pub(crate) async fn serve(path: &Path, controls: Controls) -> io::Result<()> {
     // One left by an earlier run of this container.
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -42,7 +52,7 @@ pub(crate) async fn serve(path: &Path, ready: Ready, drain: Drain) -> io::Result
             }
         };
         // Commands are rare and short: one after the other bounds them.
-        match tokio::time::timeout(EXCHANGE_TIMEOUT, answer(stream, &ready, &drain)).await {
+        match tokio::time::timeout(EXCHANGE_TIMEOUT, answer(stream, &controls)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::debug!(%error, "a command on the control socket failed"),
             Err(_) => tracing::debug!("a command on the control socket took too long"),
@@ -50,15 +60,20 @@ pub(crate) async fn serve(path: &Path, ready: Ready, drain: Drain) -> io::Result
     }
 }
 
-async fn answer(mut stream: UnixStream, ready: &Ready, drain: &Drain) -> io::Result<()> {
+async fn answer(mut stream: UnixStream, controls: &Controls) -> io::Result<()> {
     let (read, mut write) = stream.split();
     let mut command = String::new();
     BufReader::new(read.take(COMMAND_BYTES_MAX)).read_line(&mut command).await?;
-    let text = match command.trim() {
-        "ready" => ready.explain(),
-        "drain" if drain.begin() => "draining\n".to_owned(),
+    let (command, argument) = command.trim().split_once(' ').unwrap_or((command.trim(), ""));
+    let text = match command {
+        "ready" => controls.ready.explain(),
+        "drain" if controls.drain.begin() => "draining\n".to_owned(),
         "drain" => "already draining\n".to_owned(),
-        other => format!("unknown command {other:?}; known: ready, drain\n"),
+        "log-level" => match (controls.set_log_level)(argument) {
+            Ok(()) => format!("log level {argument}\n"),
+            Err(reason) => format!("the log level stays as it is\n  {reason}\n"),
+        },
+        other => format!("unknown command {other:?}; known: ready, drain, log-level\n"),
     };
     write.write_all(text.as_bytes()).await?;
     write.shutdown().await
@@ -91,7 +106,9 @@ mod tests {
         assert!(ask(&path, "ready").await.is_err(), "nobody listens");
         let (drain, watch) = Drain::new();
         let server = path.clone();
-        let serving = tokio::spawn(async move { serve(&server, Ready::new(), drain).await });
+        let set_log_level = |filter: &str| if filter == "debug" { Ok(()) } else { Err("no such level".to_owned()) };
+        let controls = Controls { ready: Ready::new(), drain, set_log_level: Box::new(set_log_level) };
+        let serving = tokio::spawn(async move { serve(&server, controls).await });
         while ask(&path, "ready").await.is_err() {
             tokio::task::yield_now().await;
         }
@@ -100,6 +117,8 @@ mod tests {
         assert_eq!(ask(&path, "drain").await.unwrap(), "draining\n");
         assert_eq!(ask(&path, "drain").await.unwrap(), "already draining\n");
         assert!(watch.is_draining());
+        assert_eq!(ask(&path, "log-level debug").await.unwrap(), "log level debug\n");
+        assert!(ask(&path, "log-level loud").await.unwrap().contains("no such level"));
         assert!(ask(&path, "reboot").await.unwrap().contains("unknown command"));
         serving.abort();
     }

@@ -1,7 +1,7 @@
 //! The data plane: sidecar and gateway.
 //!
 //! `mesh-proxy sidecar` runs in every pod of the mesh. The other commands talk to the running proxy through its Unix
-//! socket: `drain` is the container's preStop hook, `ready` its startup probe. The code map is in `app`.
+//! socket: `drain` is the container's preStop hook, `ready` its startup probe, `log-level` is for people. The code map is in `app`.
 
 mod admin;
 mod app;
@@ -46,6 +46,11 @@ enum Command {
         #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "0s")]
         wait: Duration,
     },
+    /// Change what the running proxy logs, for example `debug` or `mesh_proxy::outbound=debug,warn`.
+    LogLevel {
+        /// The filter.
+        filter: String,
+    },
     /// Exit 0 if the running proxy is ready, else 1.
     Ready {
         /// Say what is there and what is missing.
@@ -58,6 +63,7 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Sidecar => app::sidecar(),
         Command::Drain { wait } => app::command(drain_command(wait)),
+        Command::LogLevel { filter } => app::command(log_level_command(filter)),
         Command::Ready { explain } => app::command(ready_command(explain)),
     }
 }
@@ -73,6 +79,20 @@ async fn drain_command(wait: Duration) -> ExitCode {
     }
     tokio::time::sleep(wait).await;
     ExitCode::SUCCESS
+}
+
+async fn log_level_command(filter: String) -> ExitCode {
+    let path = bootstrap::Paths::default().socket();
+    match control_socket::ask(&path, &format!("log-level {filter}")).await {
+        Ok(answer) => {
+            print!("{answer}");
+            if answer.starts_with("log level ") { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(error) => {
+            eprintln!("no proxy listens on {}: {error}", path.display());
+            ExitCode::FAILURE
+        }
+    }
 }
 
 async fn ready_command(explain: bool) -> ExitCode {

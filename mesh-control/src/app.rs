@@ -21,7 +21,7 @@ use crate::ca::{Ca, CertificateService, OwnCertificate, write_root};
 use crate::index::{self, Index};
 use crate::metrics::Metrics;
 use crate::serve::{self, Ads, Proxies};
-use crate::watch::{BATCHES_MAX, Files, Source};
+use crate::watch::{BARRIERS_MAX, BATCHES_MAX, Files, Source};
 
 /// How long streams may take to end.
 const STOP_WAIT: Duration = Duration::from_secs(5);
@@ -82,8 +82,9 @@ impl App {
         let (api_listener, control_api) = bind("--control-api", args.control_api).await?;
 
         let (events, batches) = mpsc::channel(BATCHES_MAX);
+        let (barriers, asked) = mpsc::channel(BARRIERS_MAX);
         let source: Box<dyn Source> = Box::new(Files::new(&args.config_dir, &args.state_dir));
-        until(&tasks, &stop, source.run(events));
+        until(&tasks, &stop, source.run(events, asked));
         until(&tasks, &stop, index::run(index.clone(), batches));
         let tls = ServerTls::with_optional_client(own.credentials(), &[trust_domain], &[alpn::H2]);
         until(&tasks, &stop, own.keep());
@@ -92,6 +93,7 @@ impl App {
             proxies: proxies.clone(),
             ca: ca.clone(),
             metrics: metrics.clone(),
+            barriers,
         });
         tasks.spawn(admin::serve(monitoring_listener, Port::Monitoring, state.clone(), stop.clone()));
         tasks.spawn(admin::serve(api_listener, Port::Control, state, stop.clone()));

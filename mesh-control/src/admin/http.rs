@@ -77,6 +77,9 @@ pub(crate) async fn serve(listener: TcpListener, port: Port, state: Arc<State>, 
 }
 
 async fn respond(state: Arc<State>, port: Port, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    if port == Port::Control && request.method() == hyper::Method::GET && request.uri().path() == "/v1/sync" {
+        return written(state.synchronise().await);
+    }
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     // A report on a large mesh takes its time; the threads that serve proxies have none.
     let answer = tokio::task::spawn_blocking(move || state.answer(port, &method, &path)).await;
@@ -85,6 +88,10 @@ async fn respond(state: Arc<State>, port: Port, request: &Request<Incoming>) -> 
         content_type: "text/plain",
         body: "answering failed; the log says why\n".to_owned(),
     });
+    written(answer)
+}
+
+fn written(answer: Answer) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(answer.body)));
     *response.status_mut() = answer.status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(answer.content_type));

@@ -3,10 +3,12 @@
 mod http;
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use ::http::{Method, StatusCode};
 use serde::Serialize;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 pub(crate) use http::serve;
 
@@ -15,6 +17,12 @@ use crate::index::Index;
 use crate::metrics::Metrics;
 use crate::serve::Proxies;
 use crate::status;
+use crate::watch::Barrier;
+
+/// How long `/v1/sync` waits for the source, and then for the proxies.
+const SYNC_WAIT: Duration = Duration::from_secs(2);
+/// How often it looks at the proxies.
+const SYNC_LOOK: Duration = Duration::from_millis(5);
 
 /// What the answers are made of.
 pub(crate) struct State {
@@ -22,6 +30,7 @@ pub(crate) struct State {
     pub(crate) proxies: Arc<Proxies>,
     pub(crate) ca: Arc<Ca>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) barriers: mpsc::Sender<Barrier>,
 }
 
 /// Which of the two ports.
@@ -47,6 +56,15 @@ const TEXT: &str = "text/plain; charset=utf-8";
 struct Version {
     name: &'static str,
     version: &'static str,
+}
+
+/// The answer of `/v1/sync`.
+#[derive(Serialize)]
+struct Synchronised {
+    /// What the source held is published.
+    published: bool,
+    /// Every connected proxy has acknowledged it.
+    acknowledged: bool,
 }
 
 #[derive(Serialize)]
@@ -90,8 +108,24 @@ impl State {
             (Port::Control, "/v1/proxies") => json(&self.proxies()),
             (Port::Control, "/v1/status") => json(&status::report(&self.index)),
             (Port::Monitoring, _) => text(StatusCode::NOT_FOUND, "here are /ready, /metrics and /version\n"),
-            (Port::Control, _) => text(StatusCode::NOT_FOUND, "here are /v1/proxies, /v1/status and /v1/version\n"),
+            (Port::Control, _) => {
+                text(StatusCode::NOT_FOUND, "here are /v1/proxies, /v1/status, /v1/sync and /v1/version\n")
+            }
         }
+    }
+
+    /// `/v1/sync`: reads the source again, publishes at once, and waits until every proxy has it.
+    async fn synchronise(&self) -> Answer {
+        let (barrier, published) = oneshot::channel();
+        let published = async { self.barriers.send(barrier).await.is_ok() && published.await.is_ok() };
+        let published = timeout(SYNC_WAIT, published).await.unwrap_or(false);
+        let acknowledged = async {
+            while !self.proxies.in_sync() {
+                tokio::time::sleep(SYNC_LOOK).await;
+            }
+        };
+        let acknowledged = published && timeout(SYNC_WAIT, acknowledged).await.is_ok();
+        json(&Synchronised { published, acknowledged })
     }
 
     fn proxies(&self) -> Vec<ProxyStatus> {

@@ -23,7 +23,7 @@ pub(crate) use owner::run;
 
 use crate::metrics::Metrics;
 use crate::publish::{Mailbox, Published, StreamId, View, is_absent};
-use crate::watch::{Event, FileProblem, Loaded};
+use crate::watch::{Barrier, Event, FileProblem, Loaded};
 
 /// The shared index.
 pub(crate) struct Index {
@@ -73,7 +73,10 @@ impl Index {
     }
 
     /// Takes events in. Endpoints that are gone are published at once; the rest waits for [`publish`](Self::publish).
-    pub(crate) fn apply(&self, events: Vec<Event>, now: Instant) {
+    ///
+    /// Returns the barriers among the events, to be answered when everything before them is published.
+    pub(crate) fn apply(&self, events: Vec<Event>, now: Instant) -> Vec<Barrier> {
+        let mut barriers = Vec::new();
         let mut inner = self.lock();
         let mut urgent = Affected::default();
         for event in events {
@@ -105,6 +108,10 @@ impl Index {
                     self.generation.send_modify(|generation| *generation += 1);
                     continue;
                 }
+                Event::Barrier(barrier) => {
+                    barriers.push(barrier);
+                    continue;
+                }
             };
             if is_lifecycle(&kind) {
                 urgent.merge(affected.clone());
@@ -119,6 +126,7 @@ impl Index {
             let Inner { objects, published, .. } = &mut *inner;
             published.refresh_urgent(objects, &urgent, now);
         }
+        barriers
     }
 
     /// Compiles what pending changes touch, and tells the streams.

@@ -23,9 +23,17 @@ pub(crate) async fn run(index: Arc<Index>, mut events: mpsc::Receiver<Vec<Event>
         tokio::select! {
             batch = events.recv() => {
                 let Some(batch) = batch else { return };
-                index.apply(batch, Instant::now());
+                let barriers = index.apply(batch, Instant::now());
                 if index.has_pending() {
                     debounce.changed();
+                    if !barriers.is_empty() {
+                        index.publish();
+                        debounce.published(Instant::now());
+                    }
+                }
+                for barrier in barriers {
+                    // Whoever asked may have gone.
+                    let _ = barrier.send(());
                 }
             }
             () = wait => {

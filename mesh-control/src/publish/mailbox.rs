@@ -15,6 +15,8 @@ pub(crate) struct Marks {
     pub(crate) urgent: BTreeMap<ResourceName, Instant>,
     /// The rest.
     pub(crate) normal: BTreeMap<ResourceName, Instant>,
+    /// Counts marking: two equal numbers mean that nothing was marked between.
+    pub(crate) count: u64,
 }
 
 /// The marks of one stream. Bounded by what the stream subscribes to.
@@ -32,6 +34,7 @@ impl Mailbox {
             for name in names {
                 lane.entry(name.clone()).or_insert(changed);
             }
+            marks.count += 1;
         }
         self.wake.notify_one();
     }
@@ -43,6 +46,13 @@ impl Mailbox {
 
     /// Takes all marks.
     pub(crate) fn take(&self) -> Marks {
-        std::mem::take(&mut *self.marks.lock().unwrap_or_else(PoisonError::into_inner))
+        let mut marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = marks.count;
+        std::mem::replace(&mut *marks, Marks { count, ..Marks::default() })
+    }
+
+    /// How often something was marked.
+    pub(crate) fn count(&self) -> u64 {
+        self.marks.lock().unwrap_or_else(PoisonError::into_inner).count
     }
 }

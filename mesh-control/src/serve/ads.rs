@@ -166,7 +166,7 @@ impl Stream {
         let view: View = self.caller.identity.namespace().into();
         let mailbox = Arc::new(Mailbox::default());
         let id = self.ads.index.open(view.clone(), mailbox.clone());
-        let proxy = self.describe(&first, &uid);
+        let proxy = self.describe(&first, &uid, mailbox.clone());
         self.ads.proxies.add(id, proxy);
         tracing::info!(pod = %uid, caller = %self.caller.identity, method = %self.caller.method, "a proxy is connected");
         let mut session = Session::default();
@@ -179,7 +179,7 @@ impl Stream {
         end
     }
 
-    fn describe(&self, first: &DeltaDiscoveryRequest, uid: &Arc<str>) -> Proxy {
+    fn describe(&self, first: &DeltaDiscoveryRequest, uid: &Arc<str>, mailbox: Arc<Mailbox>) -> Proxy {
         let identity = self.caller.identity.clone();
         let (namespace, pod) = self.ads.index.pod_of(uid).unwrap_or_default();
         let version = first.node.as_ref().map(|node| node.user_agent_version.clone()).unwrap_or_default();
@@ -194,6 +194,8 @@ impl Stream {
             version,
             types: Default::default(),
             rejected: Vec::new(),
+            mailbox,
+            seen: 0,
             credential_expires: matches!(self.caller.method, crate::authn::Method::Certificate)
                 .then_some(self.caller.expires),
             stop: self.stop.clone(),
@@ -212,13 +214,14 @@ impl Stream {
         let expiry = tokio::time::sleep(lifetime);
         tokio::pin!(expiry);
         let mut next = Some(first);
+        let mut seen = 0;
         loop {
             if let Some(request) = next.take()
                 && let Err(status) = self.take(request, session, held)
             {
                 return Some(status);
             }
-            self.ads.proxies.update(held.stream, session.sync(), session.rejected());
+            self.ads.proxies.update(held.stream, session.sync(), session.rejected(), seen);
             let wait = session.deadline();
             let ready = session.has_response(Instant::now());
             tokio::select! {
@@ -237,7 +240,11 @@ impl Stream {
                     }
                     Err(status) => return Some(status),
                 },
-                () = mailbox.marked() => session.changed(mailbox.take(), held),
+                () = mailbox.marked() => {
+                    let marks = mailbox.take();
+                    seen = marks.count;
+                    session.changed(marks, held);
+                }
                 permit = self.responses.reserve(), if ready => {
                     let Ok(permit) = permit else { return None };
                     if let Some((kind, response)) = session.respond(held, Instant::now()) {

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::session::Sync;
 use crate::metrics::Metrics;
-use crate::publish::StreamId;
+use crate::publish::{Mailbox, StreamId};
 
 /// Streams of one pod at once: one, and those that have not noticed yet that they are dead. A further one ends the
 /// oldest.
@@ -30,6 +30,9 @@ pub(crate) struct Proxy {
     pub(crate) version: String,
     pub(crate) types: BTreeMap<ResourceKind, Sync>,
     pub(crate) rejected: Vec<Rejected>,
+    /// What was marked for it, and how much of that `types` knows.
+    pub(crate) mailbox: Arc<Mailbox>,
+    pub(crate) seen: u64,
     pub(crate) credential_expires: Option<SystemTime>,
     /// Ends this stream.
     pub(crate) stop: CancellationToken,
@@ -68,10 +71,22 @@ impl Proxies {
         self.metrics.proxies.set(streams.len() as u64);
     }
 
-    pub(super) fn update(&self, stream: StreamId, types: BTreeMap<ResourceKind, Sync>, rejected: Vec<Rejected>) {
+    pub(super) fn update(
+        &self,
+        stream: StreamId,
+        types: BTreeMap<ResourceKind, Sync>,
+        rejected: Vec<Rejected>,
+        seen: u64,
+    ) {
         if let Some(proxy) = self.lock().get_mut(&stream) {
-            (proxy.types, proxy.rejected) = (types, rejected);
+            (proxy.types, proxy.rejected, proxy.seen) = (types, rejected, seen);
         }
+    }
+
+    /// Whether every proxy has acknowledged everything that is published.
+    pub(crate) fn in_sync(&self) -> bool {
+        let waits = |proxy: &Proxy| proxy.types.values().any(|sync| matches!(sync, Sync::Pending));
+        !self.lock().values().any(|proxy| waits(proxy) || proxy.seen != proxy.mailbox.count())
     }
 
     /// All of them, by namespace and pod.

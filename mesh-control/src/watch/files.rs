@@ -19,7 +19,7 @@ use tokio::time::timeout;
 
 use super::saved::Saved;
 use super::tree::{Taken, Tree};
-use super::{Event, FileProblem, Source};
+use super::{Barrier, Event, FileProblem, Source};
 
 /// How often the directory is scanned without being woken.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
@@ -115,15 +115,20 @@ fn read_bounded(path: &Path) -> std::io::Result<String> {
 }
 
 impl Source for Files {
-    fn run(self: Box<Self>, events: mpsc::Sender<Vec<Event>>) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        Box::pin(follow(*self, events))
+    fn run(
+        self: Box<Self>,
+        events: mpsc::Sender<Vec<Event>>,
+        barriers: mpsc::Receiver<Barrier>,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(follow(*self, events, barriers))
     }
 }
 
-async fn follow(mut files: Files, events: mpsc::Sender<Vec<Event>>) {
+async fn follow(mut files: Files, events: mpsc::Sender<Vec<Event>>, mut barriers: mpsc::Receiver<Barrier>) {
     let wake = Arc::new(Notify::new());
     let watcher = watch(&files.root, &wake);
     let mut first = true;
+    let mut barrier = None;
     loop {
         // Files are read off the runtime's threads.
         let scanned = tokio::task::spawn_blocking(move || {
@@ -136,6 +141,7 @@ async fn follow(mut files: Files, events: mpsc::Sender<Vec<Event>>) {
             found.push(Event::Synced);
             first = false;
         }
+        found.extend(barrier.take().map(Event::Barrier));
         if !found.is_empty() && events.send(found).await.is_err() {
             drop(watcher);
             return;
@@ -146,6 +152,8 @@ async fn follow(mut files: Files, events: mpsc::Sender<Vec<Event>>) {
                     tokio::time::sleep(SETTLE).await;
                 }
             }
+            // Whoever asks has written what he wants to be seen.
+            asked = barriers.recv(), if !barriers.is_closed() => barrier = asked,
             () = events.closed() => return,
         }
     }

@@ -14,9 +14,15 @@ use std::sync::Arc;
 
 use mesh_compile::ObjectRef;
 use mesh_crd::{AnyObject, Positions};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use files::Files;
+
+/// Barriers that may wait for the source.
+pub(crate) const BARRIERS_MAX: usize = 16;
+
+/// Answered once everything that was there when it was asked is published: what `meshctl sandbox apply` waits for.
+pub(crate) type Barrier = oneshot::Sender<()>;
 
 /// Batches of events that may wait between a source and the index.
 pub(crate) const BATCHES_MAX: usize = 64;
@@ -64,10 +70,17 @@ pub(crate) enum Event {
     Files(Vec<FileProblem>),
     /// Everything that there was at the start has been delivered.
     Synced,
+    /// Everything that was there when somebody asked has been delivered.
+    Barrier(Barrier),
 }
 
 /// A place that objects come from.
 pub(crate) trait Source: Send {
-    /// Delivers what there is, then [`Event::Synced`], then changes; until the receiver is gone.
-    fn run(self: Box<Self>, events: mpsc::Sender<Vec<Event>>) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+    /// Delivers what there is, then [`Event::Synced`], then changes; until the receiver is gone. For each of `barriers`
+    /// it looks again at once, and passes it on behind what it found.
+    fn run(
+        self: Box<Self>,
+        events: mpsc::Sender<Vec<Event>>,
+        barriers: mpsc::Receiver<Barrier>,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 }

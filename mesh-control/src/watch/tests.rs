@@ -18,6 +18,7 @@ fn said(events: Vec<Event>) -> Vec<String> {
             Event::Remove(reference) => format!("- {reference}"),
             Event::Files(problems) => format!("{} problems", problems.len()),
             Event::Synced => "synced".to_owned(),
+            Event::Barrier(_) => "~ barrier".to_owned(),
         })
         .collect();
     lines.sort();
@@ -131,7 +132,8 @@ async fn files_are_followed_with_their_folders() {
     std::fs::write(config.path().join("notes.txt"), BROKEN).unwrap();
     std::fs::write(config.path().join(".hidden.yaml"), BROKEN).unwrap();
     let (sender, mut events) = mpsc::channel(4);
-    let task = tokio::spawn(Box::new(Files::new(config.path(), state.path())).run(sender));
+    let (barriers, asked) = mpsc::channel(1);
+    let task = tokio::spawn(Box::new(Files::new(config.path(), state.path())).run(sender, asked));
     assert_eq!(said(events.recv().await.unwrap()), ["+ Service shop/a", "synced"]);
     std::fs::create_dir(config.path().join("later")).unwrap();
     std::fs::write(
@@ -145,6 +147,14 @@ async fn files_are_followed_with_their_folders() {
     assert_eq!(said(events.recv().await.unwrap()), ["+ Namespace n"]);
     std::fs::remove_dir_all(config.path().join("deep")).unwrap();
     assert_eq!(said(events.recv().await.unwrap()), ["- Service shop/a"]);
+    // Whoever asks finds what he wrote before the answer, whether inotify was quicker or not.
+    std::fs::write(config.path().join("c.yaml"), service("shop", "c", "10.96.0.3")).unwrap();
+    barriers.send(tokio::sync::oneshot::channel().0).await.unwrap();
+    let mut lines = Vec::new();
+    while !lines.contains(&"~ barrier".to_owned()) {
+        lines.extend(said(events.recv().await.unwrap()));
+    }
+    assert_eq!(lines, ["+ Service shop/c", "~ barrier"]);
     task.abort();
 }
 

@@ -20,6 +20,9 @@ const COMMAND_BYTES_MAX: u64 = 256;
 /// The longest answer that a client reads, in bytes.
 const ANSWER_BYTES_MAX: u64 = 64 * 1024;
 
+/// Changes the log's filter, or says why it cannot be used.
+pub(crate) type SetLogLevel = dyn Fn(&str) -> Result<(), String> + Send + Sync;
+
 /// What commands act on.
 pub(crate) struct Controls {
     /// Told by `ready`.
@@ -27,7 +30,7 @@ pub(crate) struct Controls {
     /// Begun by `drain`.
     pub(crate) drain: Drain,
     /// Changes what is logged; says what is wrong with the filter otherwise.
-    pub(crate) set_log_level: Box<dyn Fn(&str) -> Result<(), String> + Send + Sync>,
+    pub(crate) set_log_level: Box<SetLogLevel>,
 }
 
 /// Serves commands until the process ends.

@@ -14,7 +14,7 @@
 //! - [`Discovery::resolve_address`] and [`Discovery::resolve_host`] wait (at most 2 s) for what the view does not hold and
 //!   give the view that does. Their error is the reason `discovery_unavailable`.
 //!
-//! While a connection or pool lives, it keeps [`Held::hold`] of the key through which it was found, so that what it uses is
+//! While a connection or pool lives, it keeps [`view::Held::hold`] of the key through which it was found, so that what it uses is
 //! not forgotten. State that workers share about endpoints and destinations ([`Cluster`]) outlives views.
 
 mod cluster;

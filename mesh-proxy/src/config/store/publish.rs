@@ -114,6 +114,8 @@ impl Store {
             };
             if ready || (used.is_some() && held_long_enough(newest, now, published)) {
                 next.push((name.clone(), Arc::clone(&newest.value)));
+            } else if newest.since == now {
+                tracing::debug!(routes = %name, "new routes wait until what they name is there");
             }
         }
         let gone: Vec<ServiceName> =

@@ -2,7 +2,7 @@
 //! answer.
 //!
 //! [`connection`] begins with a captured connection, [`place`] finds what its address means and [`named`] what its host
-//! does, [`http`] serves requests (open [`http::serve_request`] first), [`attempt`] makes one attempt with one endpoint,
+//! does, [`http`] serves requests (open `http::serve_request` first), [`attempt`] makes one attempt with one endpoint,
 //! [`edits`] are the author's changes of headers and direct answers, [`tcp`] passes bytes, and [`labels`] are the series.
 
 mod attempt;

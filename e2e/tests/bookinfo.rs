@@ -117,7 +117,7 @@ fn outside_refused(sandbox: &Sandbox) -> Result<()> {
         let mut refused = 0.0;
         for pod in sandbox.pods("bookinfo")?.iter().filter(|pod| pod.name.starts_with("reviews-")) {
             let labels = [r#"reason="plaintext_refused""#];
-            refused += sandbox.proxy_metric(&pod.path(), "mesh_refused_total", &labels)?;
+            refused += sandbox.proxy_metric(&pod.path(), "mesh_refusals_total", &labels)?;
         }
         ensure!(refused >= 1.0, "no proxy counted the refusal with its reason");
         ensure!(share(&answers(sandbox, 20, &[])?, "v1") <= 20, "meshed clients are served");

@@ -47,6 +47,8 @@ pub enum Request {
         /// The grace period of pods, in seconds, instead of their own.
         grace: Option<u64>,
     },
+    /// Wait (a few seconds at most) until what is known now has arrived at every proxy.
+    Settle,
     /// Objects of a kind: answered by a list of [`Shown`].
     Get {
         /// The kind, as typed.

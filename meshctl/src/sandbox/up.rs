@@ -144,6 +144,10 @@ pub(super) fn wait(dir: &StateDir, limit: Duration, show: bool) -> anyhow::Resul
         if status.settled || hopeless || begin.elapsed() >= limit {
             bar.finish_and_clear();
             let well = status.settled;
+            if well {
+                // What was just found ready is told to the proxies before anybody relies on it.
+                client::ask::<()>(dir, &Request::Settle)?;
+            }
             return Ok((status, well));
         }
         std::thread::park_timeout(LOOK);

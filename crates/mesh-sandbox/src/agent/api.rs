@@ -87,12 +87,21 @@ async fn answer(agent: &Arc<Agent>, request: Request) -> anyhow::Result<Value> {
         Request::Apply { files, namespace, images } => {
             let before = findings::entries(agent).await.ok();
             let (mut applied, changed) = apply(agent, &files, &namespace, images.as_deref())?;
+            agent.settle().await;
             if let Some(before) = before.filter(|_| !changed.is_empty()) {
                 applied.findings = findings::after_change(agent, &before, &changed).await;
             }
             json(&applied)
         }
-        Request::Delete { files, namespace, names, grace } => json(&delete(agent, &files, &namespace, &names, grace)?),
+        Request::Delete { files, namespace, names, grace } => {
+            let applied = delete(agent, &files, &namespace, &names, grace)?;
+            agent.settle().await;
+            json(&applied)
+        }
+        Request::Settle => {
+            agent.settle().await;
+            json(&())
+        }
         Request::Get { kind, namespace, name } => get(agent, &kind, namespace.as_deref(), name.as_deref()).await,
         Request::Pod { namespace, name } => json(&pod(agent, namespace.as_deref(), &name)?),
         Request::Publish(published) => json(&publish::publish(agent, published).await?),

@@ -44,6 +44,9 @@ use world::World;
 /// has, connections would hang where they are now refused and tried elsewhere.
 const NETWORK_LINGER: Duration = Duration::from_secs(2);
 
+/// How long a command waits until a change has arrived everywhere.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// The supervisor, shared by its tasks.
 pub(crate) struct Agent {
     pub(crate) dir: StateDir,
@@ -57,6 +60,8 @@ pub(crate) struct Agent {
     world: Mutex<World>,
     /// Rung whenever the world changed.
     changed: Notify,
+    /// Counts the rounds of bringing everything up to date that have ended.
+    rounds: watch::Sender<u64>,
     /// Counts changes of ConfigMaps and Secrets, for the pods' volumes.
     objects: watch::Sender<u64>,
     /// Set when the sandbox is to end.
@@ -77,6 +82,7 @@ impl Agent {
             signer: Signer::generate()?,
             world: Mutex::new(world),
             changed: Notify::new(),
+            rounds: watch::Sender::new(0),
             objects: watch::Sender::new(0),
             ending: watch::Sender::new(false),
             rules: tokio::sync::Mutex::new(()),
@@ -96,6 +102,30 @@ impl Agent {
     /// Waits until the world changed.
     pub(crate) async fn changed(&self) {
         self.changed.notified().await;
+    }
+
+    /// Says that everything is up to date with the world as it was when the round began.
+    pub(crate) fn round_ended(&self) {
+        self.rounds.send_modify(|n| *n += 1);
+    }
+
+    /// Waits until what is known now has been acted on: files written, read by the control plane, and acknowledged by
+    /// every proxy. A control plane that does not answer is not waited for.
+    pub(crate) async fn settle(&self) {
+        let acted_on = async {
+            let mut rounds = self.rounds.subscribe();
+            // The round that runs now may have begun too early; the one behind it has not.
+            for _ in 0..2 {
+                self.ring();
+                if rounds.changed().await.is_err() {
+                    return;
+                }
+            }
+            if self.world().mesh {
+                let _ = api::control_get(self, "/v1/sync").await;
+            }
+        };
+        let _ = tokio::time::timeout(SETTLE_TIMEOUT, acted_on).await;
     }
 
     /// Says that ConfigMaps or Secrets changed.

@@ -28,6 +28,7 @@ pub(crate) async fn run(agent: Arc<Agent>) {
         agent.changed().await;
         tokio::time::sleep(SETTLE).await;
         once(&agent, &mut writer).await;
+        agent.round_ended();
     }
 }
 

@@ -256,13 +256,11 @@ impl World {
         };
         let mine = |p: &&PodEntry| namespace.is_none_or(|ns| p.namespace == ns);
         let pods = || self.pods.iter().filter(|(_, p)| mine(p));
-        if let Some((uid, _)) = pods().find(|(_, p)| p.name == name) {
-            return Ok(uid.clone());
+        let mut similar: Vec<_> = pods().filter(|(_, p)| p.name == name).collect();
+        if similar.is_empty() {
+            let of_deployment = |p: &PodEntry| p.owner.as_ref().is_some_and(|(d, _)| d.name == name);
+            similar = pods().filter(|(_, p)| !p.terminating() && of_deployment(p)).collect();
         }
-        let mut similar: Vec<_> = pods()
-            .filter(|(_, p)| !p.terminating())
-            .filter(|(_, p)| p.owner.as_ref().is_some_and(|(d, _)| d.name == name))
-            .collect();
         if similar.is_empty() {
             similar = pods().filter(|(_, p)| !p.terminating() && p.name.starts_with(name)).collect();
         }
@@ -270,15 +268,22 @@ impl World {
             [] => Err(format!("there is no pod {name:?}; `meshctl sandbox get pods -A` lists them")),
             [(uid, _)] => Ok((*uid).clone()),
             // A Deployment's name means any of its pods, as in kubectl; a ready one serves best.
-            several if several.iter().all(|(_, p)| p.owner.as_ref().is_some_and(|(d, _)| d.name == name)) => {
-                let best = several.iter().find(|(_, p)| p.status.ready()).or(several.first());
-                best.map(|(uid, _)| (*uid).clone()).ok_or_else(String::new)
+            [(_, first), ..] if first.owner.is_some() && similar.iter().all(|(_, p)| same_deployment(first, p)) => {
+                let best = similar.iter().find(|(_, p)| p.status.ready()).unwrap_or(&similar[0]);
+                Ok(best.0.clone())
             }
             several => {
                 let names: Vec<_> = several.iter().map(|(_, p)| format!("{}/{}", p.namespace, p.name)).collect();
-                Err(format!("{name:?} may be any of {}; write more of its name", names.join(", ")))
+                Err(format!("{name:?} may be any of {}; write more of its name, or -n NAMESPACE", names.join(", ")))
             }
         }
+    }
+}
+
+fn same_deployment(a: &PodEntry, b: &PodEntry) -> bool {
+    match (&a.owner, &b.owner) {
+        (Some((a, _)), Some((b, _))) => a == b,
+        _ => false,
     }
 }
 

@@ -78,10 +78,19 @@ pub fn sweep(dir: &StateDir) -> anyhow::Result<Leftovers> {
     }
 }
 
+/// Whether the sandbox has a supervisor, answering or not.
+pub(super) fn supervisor_runs(dir: &StateDir) -> bool {
+    found(dir).iter().any(|(_, supervisor)| *supervisor)
+}
+
+fn processes(dir: &StateDir) -> Vec<i32> {
+    found(dir).into_iter().map(|(pid, _)| pid).collect()
+}
+
 /// The sandbox's own processes: the supervisor, the pods' holders and first processes, the helpers beside containers.
 ///
-/// Containers' processes are not among them: they end with their pod's first process.
-fn processes(dir: &StateDir) -> Vec<i32> {
+/// Containers' processes are not among them: they end with their pod's first process. The flag is true for the supervisor.
+fn found(dir: &StateDir) -> Vec<(i32, bool)> {
     let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
     let own = i32::try_from(std::process::id()).unwrap_or(0);
     let mut root = dir.root().as_os_str().as_bytes().to_vec();
@@ -98,7 +107,7 @@ fn processes(dir: &StateDir) -> Vec<i32> {
             .windows(4)
             .any(|w| w[0] == b"sandbox" && w[1] == b"agent" && w[2] == b"--name" && w[3] == dir.name().as_bytes());
         if pid != own && (helper || agent) {
-            out.push(pid);
+            out.push((pid, agent));
         }
     }
     out

@@ -1,5 +1,6 @@
 //! Starting a supervisor as a daemon.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::process::CommandExt as _;
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 
+use super::down::supervisor_runs;
 use super::{Leftovers, is_up, sweep};
 use crate::paths::{ROOT, StateDir};
 use crate::pod::helper::PROGRAM;
@@ -39,13 +41,19 @@ pub fn start(dir: &StateDir, agent: &[String]) -> anyhow::Result<Start> {
         "the sandbox makes network namespaces, which needs root: use sudo"
     );
     for tool in ["ip", "iptables-restore"] {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let found =
-            std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]).any(|p| p.join(tool).exists());
+        let found = std::env::split_paths(&path()).any(|p| p.join(tool).exists());
         ensure!(found, "{tool} is not installed: apt-get install iproute2 iptables");
     }
     if is_up(dir) {
         return Ok(Start::WasUp);
+    }
+    // Somebody else may be starting it at this moment.
+    let begin = Instant::now();
+    while supervisor_runs(dir) && begin.elapsed() < ANSWER_TIMEOUT {
+        if is_up(dir) {
+            return Ok(Start::WasUp);
+        }
+        pause(LOOK);
     }
     let after_crash = dir.root().exists();
     if after_crash {
@@ -68,6 +76,9 @@ pub fn start(dir: &StateDir, agent: &[String]) -> anyhow::Result<Start> {
         .arg0(PROGRAM)
         .args(agent)
         .current_dir("/")
+        .env("PATH", path())
+        // The lock of iptables' older form belongs to the sandbox too; the machine's is not touched.
+        .env("XTABLES_LOCKFILE", dir.root().join("xtables.lock"))
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)
@@ -82,6 +93,13 @@ pub fn start(dir: &StateDir, agent: &[String]) -> anyhow::Result<Start> {
         pause(LOOK);
     }
     Ok(Start::Started { after_crash })
+}
+
+/// The caller's PATH, with the folders in which Debian keeps `ip` and `iptables-restore`.
+fn path() -> OsString {
+    let mut path = std::env::var_os("PATH").unwrap_or_default();
+    path.push(":/usr/sbin:/sbin");
+    path
 }
 
 /// Waits; the command line has one thread and nothing else to do.

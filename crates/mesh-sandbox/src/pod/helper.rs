@@ -112,7 +112,8 @@ fn pod(args: &[&str]) -> anyhow::Result<ExitCode> {
     }
     sethostname(hostname).context("cannot set the host name")?;
     // As in Kubernetes' runtimes: applications without privileges may listen on port 80.
-    std::fs::write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0")?;
+    std::fs::write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0")
+        .context("cannot write settings of the pod's network: in a container, the sandbox needs --privileged")?;
     let mut init = Command::new("/proc/self/exe").arg0(PROGRAM).arg(INIT).arg(dir).stdin(Stdio::null()).spawn()?;
     println!("{}", init.id());
     Ok(code(init.wait()?))

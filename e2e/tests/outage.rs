@@ -58,6 +58,13 @@ fn outage(sandbox: &Sandbox) -> Result<()> {
     // A proxy that the load does not pass: it is restarted in the middle of the outage.
     let bystander = sandbox.pod("echo", "tcp-echo-v1")?;
     ensure!(fetch(sandbox, &bystander.path(), "http://echo:8080/")?["status"] == 200, "the bystander works before");
+    // What is used is saved within a second.
+    let proxy = *sandbox.processes(&bystander.path(), "mesh-proxy sidecar")?.first().context("it has a proxy")?;
+    until("the bystander's configuration is saved", Duration::from_secs(5), || {
+        let saved = std::fs::read(format!("/proc/{proxy}/root/var/lib/mesh/config.pb"))?;
+        let wanted = b"endpoints/echo/echo.echo.svc.cluster.local/";
+        Ok(saved.windows(wanted.len()).any(|window| window == wanted).then_some(()))
+    })?;
     without_control(sandbox, || {
         let seconds = OUTAGE.as_secs().to_string();
         let load = [

@@ -9,6 +9,6 @@ pub mod runner;
 pub mod sandbox;
 pub mod wait;
 
-pub use runner::{Scenario, run};
+pub use runner::{Scenario, run, run_with};
 pub use sandbox::{Output, Sandbox};
 pub use wait::until;

@@ -21,6 +21,12 @@ pub struct Scenario {
 /// first argument (all without one), and takes it down. Prints `SKIPPED: why` where namespaces cannot be made.
 #[must_use]
 pub fn run(directory: &str, scenarios: &[Scenario]) -> ExitCode {
+    run_with(directory, &[], scenarios)
+}
+
+/// [`run`], with further arguments for `meshctl sandbox up`.
+#[must_use]
+pub fn run_with(directory: &str, more: &[&str], scenarios: &[Scenario]) -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
     let wanted = |name: &str| arguments.first().is_none_or(|part| name.contains(part.as_str()));
     if std::env::args().any(|argument| argument == "--list") {
@@ -37,7 +43,7 @@ pub fn run(directory: &str, scenarios: &[Scenario]) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let begin = Instant::now();
-    let sandbox = match Sandbox::up(directory) {
+    let sandbox = match Sandbox::up_named(directory, &format!("e2e-{}", std::process::id()), more) {
         Ok(sandbox) => sandbox,
         Err(error) => {
             println!("scenarios of {directory}: the sandbox did not come up: {error:#}");

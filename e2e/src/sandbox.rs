@@ -92,15 +92,7 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Starts a sandbox named after this process from a directory below the repository's root.
-    ///
-    /// # Errors
-    /// What `meshctl sandbox up` said.
-    pub fn up(directory: &str) -> Result<Self> {
-        Self::up_named(directory, &format!("e2e-{}", std::process::id()), &[])
-    }
-
-    /// The same with a name and further arguments of `meshctl sandbox up`.
+    /// Starts a sandbox from a directory below the repository's root, with further arguments of `meshctl sandbox up`.
     ///
     /// # Errors
     /// What `meshctl sandbox up` said.
@@ -352,6 +344,14 @@ pub fn sum_of(exposition: &str, name: &str, labels: &[&str]) -> f64 {
             && labels.iter().all(|l| line.contains(l))
     };
     exposition.lines().filter(of_metric).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+}
+
+/// A loopback port that is free now.
+///
+/// # Errors
+/// Where there is none.
+pub fn free_port() -> Result<u16> {
+    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
 /// Ends processes at once, as `kill -9` does; those that are already gone are as good.

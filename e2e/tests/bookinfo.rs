@@ -1,6 +1,7 @@
 //! Bookinfo behind the mesh: encrypted, routed, refused, and explained.
 
 use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -31,10 +32,13 @@ spec:
 ";
 
 fn main() -> ExitCode {
-    e2e::run(
+    let port = e2e::sandbox::free_port().expect("this machine has a free port");
+    e2e::run_with(
         "examples/bookinfo",
+        &["--publish", &format!("productpage:9080={port}")],
         &[
             Scenario { name: "the_page_comes_whole_through_the_mesh", prove: the_page },
+            Scenario { name: "a_browser_on_this_machine_sees_the_page_under_strict", prove: browser },
             Scenario { name: "only_tls_crosses_the_wire_under_strict", prove: only_tls },
             Scenario { name: "a_pod_outside_the_mesh_is_refused", prove: outside_refused },
             Scenario { name: "reviews_split_75_25_then_by_header_then_back", prove: split },
@@ -62,6 +66,9 @@ fn answers(sandbox: &Sandbox, requests: u32, more: &[&str]) -> Result<BTreeMap<S
     Ok(by_version)
 }
 
+/// Whether answers are as they should be.
+type Probe = fn(&BTreeMap<String, u64>) -> bool;
+
 fn share(answers: &BTreeMap<String, u64>, version: &str) -> u64 {
     answers.get(version).copied().unwrap_or_default()
 }
@@ -85,6 +92,20 @@ fn the_page(sandbox: &Sandbox) -> Result<()> {
     }
     ensure!(seen >= 1.0, "no request over mutual TLS was counted at reviews");
     Ok(())
+}
+
+fn browser(sandbox: &Sandbox) -> Result<()> {
+    sandbox.with(STRICT, || {
+        let status = sandbox.meshctl(&["sandbox", "status", "-o", "json"])?.ok()?.json()?;
+        let port = status.pointer("/published/0/localPort").and_then(Value::as_u64).context("a published port")?;
+        let mut connection = std::net::TcpStream::connect(("127.0.0.1", u16::try_from(port)?))?;
+        connection.set_read_timeout(Some(Duration::from_secs(10)))?;
+        connection.write_all(b"GET /productpage HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+        let mut page = String::new();
+        connection.read_to_string(&mut page)?;
+        ensure!(page.starts_with("HTTP/1.1 200") && page.contains("</html>"), "{page}");
+        Ok(())
+    })
 }
 
 fn only_tls(sandbox: &Sandbox) -> Result<()> {
@@ -164,7 +185,7 @@ fn published(sandbox: &Sandbox) -> Result<()> {
         let arguments = ["sandbox", verb, "-n", "bookinfo", "-f", path.to_str().context("text")?];
         sandbox.meshctl(&arguments)?.ok().map(drop)
     };
-    let steps: [(&str, fn(&BTreeMap<String, u64>) -> bool); 4] = [
+    let steps: [(&str, Probe); 4] = [
         ("virtual-service-all-v1.yaml", |a| share(a, "v1") == 40),
         ("virtual-service-reviews-v3.yaml", |a| share(a, "v3") == 40),
         ("virtual-service-reviews-50-v3.yaml", |a| share(a, "v3") > 0 && share(a, "v1") > 0 && share(a, "v2") == 0),

@@ -38,7 +38,7 @@ impl Store {
             changed |= self.publish_answers(now, &mut published);
         }
         if self.dirty.closure {
-            self.resubscribe(&mut published);
+            changed |= self.resubscribe(&mut published);
             changed |= self.publish_services();
         }
         published.save = std::mem::take(&mut self.dirty.save);
@@ -180,8 +180,9 @@ impl Store {
         Arc::clone(&self.key_state(key, false).usage)
     }
 
-    /// Compares what is wanted with what is subscribed to, and drops what nobody wants any more.
-    fn resubscribe(&mut self, published: &mut Published) {
+    /// Compares what is wanted with what is subscribed to, and drops what nobody wants any more. Says whether that
+    /// changed the view.
+    fn resubscribe(&mut self, published: &mut Published) -> bool {
         let wanted = self.closure();
         published.subscribe = wanted.difference(&self.subscribed).cloned().collect();
         published.unsubscribe = self.subscribed.difference(&wanted).cloned().collect();
@@ -191,9 +192,11 @@ impl Store {
                 self.dirty.services.insert(service.clone());
             }
         }
+        let routes = self.view.routes.len();
         for name in &published.unsubscribe {
             self.drop_resource(name);
         }
+        self.view.routes.len() != routes
     }
 
     fn drop_resource(&mut self, name: &ResourceName) {

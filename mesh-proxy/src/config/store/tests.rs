@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use mesh_api::{Rejected, Resource};
+use proptest::prelude::*;
+use proptest::test_runner::TestCaseError;
 use tokio::sync::oneshot::error::TryRecvError;
 
 use super::*;
@@ -373,4 +375,109 @@ fn draining_is_told_by_the_own_inbound() {
     assert!(!bench.store.is_draining());
     bench.give(&[Resource::Inbound(Arc::new(Inbound { draining: true, ..inbound() }))]);
     assert!(bench.store.is_draining());
+}
+
+/// One thing that happens to a store.
+#[derive(Clone, Debug)]
+enum Event {
+    Ask(u8),
+    Give(u8, u8, u8),
+    Remove(u8, u8),
+    Later(u16),
+    Connected(bool),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        3 => (0u8..3).prop_map(Event::Ask),
+        8 => (0u8..7, 0u8..3, 0u8..3).prop_map(|(kind, which, to)| Event::Give(kind, which, to)),
+        2 => (0u8..6, 0u8..3).prop_map(|(kind, which)| Event::Remove(kind, which)),
+        1 => (0u16..700).prop_map(Event::Later),
+        1 => any::<bool>().prop_map(Event::Connected),
+    ]
+}
+
+const NAMES: [&str; 3] = ["a", "b", "c"];
+
+fn happen(bench: &mut Bench, event: &Event) {
+    let address_of_key = |n: u8| format!("10.96.0.{n}");
+    match event {
+        Event::Ask(n) => drop(bench.ask(Key::Address(ip(&address_of_key(*n))))),
+        Event::Give(kind, which, to) => {
+            let (which, to) = (usize::from(*which), usize::from(*to));
+            let resource = match kind {
+                0 => address_of(&address_of_key(which as u8), NAMES[to]),
+                1 => address(&address_of_key(which as u8), AddressAnswer::Absent),
+                2 => service(NAMES[which], &["v1", "v2"][..to.min(2)]),
+                3 => endpoint(NAMES[which], NAMES[to], "v1"),
+                4 => complete(NAMES[which], 1),
+                5 => implicit(NAMES[which]),
+                _ => routes(NAMES[which], NAMES[to], Some("v1")),
+            };
+            bench.give(&[resource]);
+        }
+        Event::Remove(kind, which) => {
+            let name = NAMES[usize::from(*which)];
+            let name = match kind {
+                0 => format!("address/{}", address_of_key(*which)),
+                1 => format!("service/shop/{name}"),
+                2 => format!("endpoints/shop/{name}/*"),
+                3 => format!("endpoints/shop/{name}/a"),
+                4 => format!("routes/shop/{name}"),
+                _ => format!("endpoints/shop/{name}/b"),
+            };
+            bench.remove(&[&name]);
+        }
+        Event::Later(seconds) => {
+            bench.now += Duration::from_secs(u64::from(*seconds));
+            bench.store.forget_unused(bench.now);
+            bench.publish();
+        }
+        Event::Connected(connected) => bench.store.set_connected(*connected),
+    }
+}
+
+/// What holds at every moment, whatever came in which order.
+fn check_laws(bench: &Bench) -> Result<(), TestCaseError> {
+    let view = bench.view();
+    for (address, answer) in view.addresses() {
+        let AddressAnswer::Services(services) = answer else { continue };
+        for service in services {
+            let known = view.service(service).is_some();
+            prop_assert!(known, "{address} leads to {service}, which the view does not know");
+        }
+    }
+    for (name, table) in view.route_tables() {
+        for destination in table.compiled.services() {
+            let wanted = bench.store.subscribed.contains(&ResourceName::Service(destination.clone()));
+            prop_assert!(wanted, "{name} names {destination}, which is not subscribed to");
+        }
+    }
+    prop_assert_eq!(bench.store.subscribed(), &bench.store.closure());
+    let held = bench.store.versions().map(|(name, _)| match name {
+        ResourceName::Endpoint(service, _) => ResourceName::Endpoints(service.clone()),
+        other => other.clone(),
+    });
+    for name in held {
+        prop_assert!(bench.store.subscribed.contains(&name), "{name} is held and not subscribed to");
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn a_view_is_closed_whatever_comes_in_which_order(events in proptest::collection::vec(event(), 1..150)) {
+        let mut bench = Bench::new();
+        for event in &events {
+            happen(&mut bench, event);
+            check_laws(&bench)?;
+        }
+        // What is saved now gives the same view to the next run.
+        let mut restarted = Store::new(UID.into(), BTreeMap::new(), bench.now);
+        restarted.restore(bench.store.snapshot(), bench.now);
+        let again = Bench { store: restarted, now: bench.now };
+        check_laws(&again)?;
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::header::{CONNECTION, HeaderValue};
 use http::request::Parts;
@@ -32,15 +32,19 @@ use crate::upstream::target::Speaks;
 /// them is sent on another. The last attempt always opens a new one.
 const ATTEMPTS_MAX: u32 = 3;
 
+/// Time for clients to learn that the pod ends, until their idle HTTP/1 connections are closed. Also after TERM: an
+/// application that is gone is told as `unsent`, and the request goes elsewhere.
+const IDLE_WHILE_DRAINING: Duration = Duration::from_secs(1);
+
 /// Serves the requests of one connection.
 pub(super) async fn serve(local: &Rc<Local>, client: Rc<Client>, io: Io, version: Http) {
     let mut drain = local.worker.drain.clone();
     // HTTP/2 says goodbye without loss. HTTP/1 cannot: a connection that is closed while it is idle may have a request
-    // on its way. So it is told with the next answer (`Connection: close`), and closed only at the very end.
+    // on its way. So it is told with its next answer (`Connection: close`), and closed only when it had none for a while.
     let goodbye = async move {
-        match version {
-            Http::One => drop(drain.stopping().await),
-            Http::Two => drain.draining().await,
+        drain.draining().await;
+        if version == Http::One {
+            tokio::time::sleep(IDLE_WHILE_DRAINING).await;
         }
     };
     let upgrade = UpgradeSlot::default();
@@ -71,6 +75,7 @@ async fn serve_request(connection: Rc<Connection>, request: Request<Incoming>) -
     let (mut parts, body) = request.into_parts();
     let mut record = Record::begin(local, &view, Direction::Inbound, &client.facts, &parts);
     record.cluster = Some(port::cluster_name(client.facts.original.port()));
+    record.route = Some("default".into());
     let answered = match view.inbound() {
         Some(own) => exchange(&connection, &view, own, &mut parts, body, &mut record).await,
         None => Err(Failure::new(Reason::DiscoveryUnavailable, "this proxy has no configuration yet")),

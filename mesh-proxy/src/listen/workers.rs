@@ -20,7 +20,7 @@ use crate::telemetry::own::Direction;
 use crate::telemetry::sink::FLUSH_INTERVAL;
 
 /// Time without a new connection after which a stopping worker believes that its queues are empty.
-const QUIET_BEFORE_END: Duration = Duration::from_millis(200);
+const QUIET_BEFORE_END: Duration = Duration::from_secs(1);
 /// Time between looks at idle pooled connections.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// Time between looks at what is still open, while stopping.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use rustix::thread::CapabilitySet;
 use serde_json::Value;
+use tokio::sync::watch;
 
 use super::container::Unready;
 use super::env::{self, Sources};
@@ -84,8 +85,7 @@ impl PodContext {
     }
 
     /// Waits for a change of objects or for the next look at tokens, then brings the volumes up to date.
-    pub(super) async fn keep_volumes(&self, tokens: &mut Tokens) {
-        let mut objects = self.agent.objects_version();
+    pub(super) async fn keep_volumes(&self, tokens: &mut Tokens, objects: &mut watch::Receiver<u64>) {
         let next = tokens.values().map(|(_, renew)| *renew).min();
         let wait = next.map_or(VOLUME_REFRESH, |at| at.saturating_duration_since(Instant::now()).min(VOLUME_REFRESH));
         tokio::select! {

@@ -122,10 +122,12 @@ impl Pod {
     async fn live(&mut self) -> Phase {
         let cx = self.cx.clone();
         let mut tokens = Tokens::new();
+        // Followed from before the first look, so that no change is missed between two looks.
+        let mut objects = cx.agent.objects_version();
         cx.first_volumes(&mut tokens).await;
         let volumes = async {
             loop {
-                cx.keep_volumes(&mut tokens).await;
+                cx.keep_volumes(&mut tokens, &mut objects).await;
             }
         };
         tokio::select! {

@@ -81,6 +81,7 @@ impl PodEntry {
 
 /// A Service that is published on the machine's loopback address.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Published {
     /// The Service's namespace.
     pub namespace: String,

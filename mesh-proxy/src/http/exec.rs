@@ -125,3 +125,23 @@ impl Future for HeadSleep {
 }
 
 impl hyper::rt::Sleep for HeadSleep {}
+
+#[cfg(test)]
+mod tests {
+    use hyper::rt::Timer;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_connection_may_wait_but_a_head_that_has_begun_must_come() {
+        let mark = ReadMark::default();
+        let clock = HeadClock::new(mark.clone());
+        let mut sleep = clock.sleep_until(clock.now() + HEAD_TIMEOUT);
+        let begun = tokio::time::Instant::now();
+        let idle = tokio::time::timeout(HEAD_TIMEOUT * 10, &mut sleep).await;
+        assert!(idle.is_err(), "nothing had come");
+        mark.add(1);
+        sleep.await;
+        assert_eq!(begun.elapsed(), HEAD_TIMEOUT * 11);
+    }
+}

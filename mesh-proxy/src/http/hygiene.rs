@@ -14,6 +14,9 @@ use mesh_tls::Peer;
 pub(crate) const XFCC: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 /// The client's description, once per connection. For telemetry only.
 pub(crate) const MESH_PEER: HeaderName = HeaderName::from_static("mesh-peer");
+/// The client spoke HTTP/1 and its proxy was told to speak HTTP/2 instead (`h2UpgradePolicy`): the server's proxy speaks
+/// HTTP/1 with its application again.
+pub(crate) const MESH_UPGRADED: HeaderName = HeaderName::from_static("mesh-upgraded");
 /// Why a proxy answered itself.
 pub(crate) const MESH_REASON: HeaderName = HeaderName::from_static("mesh-reason");
 /// Request id, made where absent.

@@ -17,9 +17,10 @@ use crate::config::{InboundView, View};
 use crate::http::body::{Body, Observed};
 use crate::http::head::{self, Fields, Target as Aim};
 use crate::http::hop::{self, Hop};
+use crate::http::hygiene::{self, MESH_UPGRADED};
+use crate::http::local as answers;
 use crate::http::replay::Replay;
 use crate::http::serve::{self, Answering, Served, UpgradeSlot};
-use crate::http::{hygiene, local as answers};
 use crate::listen::local::Local;
 use crate::telemetry::own::Direction;
 use crate::telemetry::record::{Failure, Record};
@@ -102,12 +103,15 @@ async fn exchange(
     let Connection { local, client, .. } = connection;
     let facts = &client.facts;
     client.take_description(&mut parts.headers);
-    record.labels = Some(local.http.route(labels::route(local, view, own, client, record.protocol())));
+    let protocol = record.protocol();
+    let make = || local.http.route(labels::route(local, view, own, client, protocol));
+    record.labels = Some(client.labels(view.generation(), protocol, make));
 
     let normalization = view.settings().map(|settings| settings.path_normalization).unwrap_or_default();
     let aim =
         head::take_target(parts, normalization).map_err(|bad| Failure::new(Reason::BadRequest, bad.to_string()))?;
     let hop = hop::strip(&mut parts.headers);
+    let upgraded = client.verified.is_some() && parts.headers.contains_key(&MESH_UPGRADED);
     sanitize(own, client, parts);
     local.with_rng(|rng| hygiene::ensure_request_id(&mut parts.headers, rng));
     record.aimed(&aim.authority, &parts.headers);
@@ -119,7 +123,7 @@ async fn exchange(
         replay.count_messages();
     }
     record.body = Some(replay.clone());
-    let speaks = if parts.version == Version::HTTP_2 { Speaks::Http2 } else { Speaks::Http1 };
+    let speaks = if parts.version == Version::HTTP_2 && !upgraded { Speaks::Http2 } else { Speaks::Http1 };
     hop::restore(&mut parts.headers, &hop, speaks == Speaks::Http2);
     head::aim(parts, &aim, speaks == Speaks::Http2).map_err(|bad| Failure::new(Reason::BadRequest, bad.to_string()))?;
 

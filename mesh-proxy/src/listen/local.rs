@@ -15,6 +15,7 @@ use tracing::debug;
 use crate::app::Worker;
 use crate::config::View;
 use crate::detect::memory::Memories;
+use crate::outbound::Known;
 use crate::telemetry::Telemetry;
 use crate::telemetry::exposition::Metrics;
 use crate::telemetry::own::Direction;
@@ -23,6 +24,7 @@ use crate::telemetry::peer::{self, Peer};
 use crate::telemetry::series::{HttpNumbers, Recorder, TcpNumbers};
 use crate::telemetry::sink::Buffer;
 use crate::upstream::pool::Pool;
+use crate::upstream::resolve::Names;
 
 /// One worker's own.
 pub(crate) struct Local {
@@ -38,6 +40,10 @@ pub(crate) struct Local {
     pub(crate) log: Buffer,
     /// The process's counters.
     pub(crate) metrics: Arc<Metrics>,
+    /// Labels of destinations.
+    pub(crate) labels: RefCell<Known>,
+    /// Addresses of endpoints that have only a name.
+    pub(crate) names: Names,
     /// What destinations' ports were seen to speak.
     pub(crate) memories: Memories,
     rng: RefCell<fastrand::Rng>,
@@ -66,6 +72,8 @@ impl Local {
             tcp: Recorder::new(Arc::clone(&metrics.tcp), worker.index),
             log: Buffer::new(telemetry.sink.clone()),
             metrics,
+            labels: RefCell::default(),
+            names: Names::default(),
             memories: Memories::default(),
             rng: RefCell::new(fastrand::Rng::new()),
             begun,

@@ -141,6 +141,9 @@ async fn chores(local: Rc<Local>) {
                 local.worker.views.load().sweep_outliers(local.now());
             }
             local.report_open();
+            if local.worker.index == 0 {
+                local.worker.views.load().sweep_outliers(local.now());
+            }
         }
     }
 }

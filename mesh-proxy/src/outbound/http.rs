@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use http::header::HeaderName;
 use http::request::Parts;
-use http::{Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use mesh_core::balance::{self, RequestHash};
-use mesh_core::config::{Balancer, Endpoint, HashSpec, HeaderEdits, ProxyKind, Resolution, ServiceName};
+use mesh_core::config::{Balancer, Endpoint, HashSpec, HeaderEdits, Protocol, ProxyKind, Resolution, ServiceName};
 use mesh_core::detect::Http;
 use mesh_core::limits::Limit;
 use mesh_core::outlier;
@@ -29,7 +29,7 @@ use crate::config::{Cluster, View};
 use crate::http::body::{Body, Observed};
 use crate::http::head::{self, Fields, Target as Aim};
 use crate::http::hop::{self, Hop};
-use crate::http::hygiene::{self, MESH_PEER, MESH_REASON};
+use crate::http::hygiene::{self, MESH_PEER, MESH_REASON, MESH_UPGRADED};
 use crate::http::replay::Replay;
 use crate::http::serve::{self, Answering, Served, UpgradeSlot};
 use crate::listen::local::Local;
@@ -155,8 +155,13 @@ async fn exchange(
     local.with_rng(|rng| hygiene::ensure_request_id(&mut parts.headers, rng));
     record.aimed(&aim.authority, &parts.headers);
 
-    label(local, &view, record, None, (labels::BLACK_HOLE, &aim.authority), None, false);
-    let (view, way) = named::find(local, view, place, &aim.authority, client.original.port()).await?;
+    let (view, way) = match named::find(local, Arc::clone(&view), place, &aim.authority, client.original.port()).await {
+        Ok(found) => found,
+        Err(failure) => {
+            label(local, &view, record, None, (labels::BLACK_HOLE, &aim.authority), None, false);
+            return Err(failure);
+        }
+    };
     let plan = match decide(local, &view, client, &way, parts, &mut aim, record)? {
         Planned::To(plan) => plan,
         Planned::Answer(response) => return Ok(*response),
@@ -355,7 +360,7 @@ async fn attempts(
     let mut permit = None;
     loop {
         record.attempts += 1;
-        let chosen = choose(local, plan, client, &tried)?;
+        let chosen = choose(local, plan, client, &tried).await?;
         let ended =
             one_attempt(connection, view, plan, &chosen, parts, aim, hop, replay, record, deadline, retry).await?;
         drop(permit.take());
@@ -417,7 +422,7 @@ struct Chosen {
     state: Option<Arc<outlier::EndpointState>>,
 }
 
-fn choose(local: &Local, plan: &Plan, client: &ClientFacts, tried: &[u32]) -> Result<Chosen, Failure> {
+async fn choose(local: &Local, plan: &Plan, client: &ClientFacts, tried: &[u32]) -> Result<Chosen, Failure> {
     let dialled = |endpoint| Chosen { address: client.original, endpoint, index: None, state: None };
     let cluster = match &plan.to {
         To::Cluster(cluster) => cluster,
@@ -428,10 +433,14 @@ fn choose(local: &Local, plan: &Plan, client: &ClientFacts, tried: &[u32]) -> Re
     let picked = local.with_rng(|rng| balancer.pick(plan.hash, tried, local.now(), rng));
     let picked = picked.map_err(|none| Failure::new(none.reason(), describe(cluster)))?;
     let member = picked.member;
-    let address = member.address.ok_or_else(|| {
-        let host = member.endpoint.hostname.as_deref().unwrap_or_default();
-        Failure::new(Reason::DnsFailed, format!("resolving {host} for a ServiceEntry is not built"))
-    })?;
+    let address = match (member.address, &member.endpoint.hostname) {
+        (Some(address), _) => address,
+        (None, host) => {
+            let host = host.as_deref().unwrap_or_default();
+            let resolved = local.names.address(host, member.port, client.original.is_ipv6()).await;
+            resolved.map_err(|error| Failure::new(Reason::DnsFailed, error))?
+        }
+    };
     Ok(Chosen {
         address,
         endpoint: Some(Arc::clone(&member.endpoint)),
@@ -504,6 +513,9 @@ async fn one_attempt(
         hop::restore(&mut head.headers, hop, speaks == Speaks::Http2);
         head::aim(&mut head, aim, speaks == Speaks::Http2)
             .map_err(|bad| Failure::new(Reason::BadRequest, bad.to_string()))?;
+        if speaks == Speaks::Http2 && parts.version != Version::HTTP_2 && !declares_http2(view, plan) {
+            head.headers.insert(MESH_UPGRADED, HeaderValue::from_static("1"));
+        }
         describe_once(local, view, chosen, &lease.connection, &mut head);
         let upgraded = hop.upgrade.is_some().then(|| lease.connection.expect_upgrade());
         let sent = std::time::Instant::now();
@@ -534,18 +546,21 @@ async fn one_attempt(
 
 /// What is spoken with an endpoint: what the port declares, or what the client speaks.
 fn speaks(view: &View, plan: &Plan, parts: &Parts, hop: &Hop) -> Speaks {
-    if parts.version == http::Version::HTTP_2 {
+    if parts.version == Version::HTTP_2 {
         return Speaks::Http2;
     }
     let Some(cluster) = plan.to.cluster() else { return Speaks::Http1 };
-    let port = view.service(&cluster.service).and_then(|held| held.service.as_ref()?.ports.get(&cluster.port));
-    let declared = port.is_some_and(|port| {
-        matches!(port.protocol, mesh_core::config::Protocol::Http2 | mesh_core::config::Protocol::Grpc)
-    });
     let pool = &cluster.policy.pool;
-    let wanted = (declared || pool.upgrade_to_http2) && !pool.use_client_protocol;
+    let wanted = (declares_http2(view, plan) || pool.upgrade_to_http2) && !pool.use_client_protocol;
     // An upgrade (WebSocket) exists in HTTP/1 only.
     if wanted && hop.upgrade.is_none() { Speaks::Http2 } else { Speaks::Http1 }
+}
+
+/// Whether the port that a request goes to is declared as HTTP/2.
+fn declares_http2(view: &View, plan: &Plan) -> bool {
+    let Some(cluster) = plan.to.cluster() else { return false };
+    let port = view.service(&cluster.service).and_then(|held| held.service.as_ref()?.ports.get(&cluster.port));
+    port.is_some_and(|port| matches!(port.protocol, Protocol::Http2 | Protocol::Grpc))
 }
 
 /// Tells another proxy who we are, in the first request of a connection.
@@ -576,7 +591,7 @@ fn back_to_application(response: Response<Incoming>, plan: &Plan, record: &Recor
     }
     hygiene::remove_mesh(&mut parts.headers);
     if let Some(reason) = record.reason() {
-        parts.headers.insert(MESH_REASON, http::HeaderValue::from_static(reason.code()));
+        parts.headers.insert(MESH_REASON, HeaderValue::from_static(reason.code()));
     }
     if let Some(rule) = &plan.rule {
         edits::response(&mut parts.headers, &rule.headers);
@@ -595,7 +610,7 @@ fn label(
     mutual_tls: bool,
 ) {
     let to = Destination { service, instead, endpoint, mutual_tls };
-    record.labels = Some(local.http.route(labels::route(local, view, &to, record.protocol())));
+    record.labels = Some(labels::request(local, view, &to, record.protocol()));
 }
 
 impl To {

@@ -1,5 +1,6 @@
 //! The series of what this pod asks of others.
 
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -25,6 +26,43 @@ pub(super) struct Destination<'a> {
     pub(super) endpoint: Option<&'a Endpoint>,
     /// The endpoint's identity was verified, or will have been before anything is sent.
     pub(super) mutual_tls: bool,
+}
+
+/// One worker's labels of destinations: made once per destination and configuration, not once per request. Addresses
+/// are those of a view's own parts; a view's generation is never used twice, so an address cannot come to mean another.
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    generation: u64,
+    routes: HashMap<Address, Arc<Route>>,
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Address {
+    service: usize,
+    endpoint: usize,
+    protocol: Protocol,
+    mutual_tls: bool,
+}
+
+/// Destinations that are kept.
+const KNOWN_MAX: usize = 1024;
+
+/// The labels of a request's destination, interned.
+pub(super) fn request(local: &Local, view: &View, to: &Destination<'_>, protocol: Protocol) -> Arc<Route> {
+    let Some(service) = to.service else { return local.http.route(route(local, view, to, protocol)) };
+    let address = Address {
+        service: Arc::as_ptr(&service.host).cast::<u8>() as usize,
+        endpoint: to.endpoint.map_or(0, |endpoint| std::ptr::from_ref(endpoint) as usize),
+        protocol,
+        mutual_tls: to.mutual_tls,
+    };
+    let mut known = local.labels.borrow_mut();
+    if known.generation != view.generation() || known.routes.len() >= KNOWN_MAX {
+        known.routes.clear();
+        known.generation = view.generation();
+    }
+    let made = || local.http.route(route(local, view, to, protocol));
+    Arc::clone(known.routes.entry(address).or_insert_with(made))
 }
 
 /// The labels.

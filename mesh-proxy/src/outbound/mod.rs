@@ -19,3 +19,4 @@ mod tests;
 pub(crate) use connection::serve;
 #[cfg(test)]
 pub(crate) use connection::serve_meant_for;
+pub(crate) use labels::Known;

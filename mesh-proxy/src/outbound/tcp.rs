@@ -167,7 +167,7 @@ async fn connect(
     let limit = pool.map_or(CONNECT_TIMEOUT, |pool| pool.connect_timeout);
     let mut tried: SmallVec<[u32; ATTEMPTS_MAX]> = SmallVec::new();
     loop {
-        let chosen = choose(local, client, to, &tried)?;
+        let chosen = choose(local, client, to, &tried).await?;
         let target = chosen.target(cluster)?;
         let mutual_tls = matches!(target.security, Security::Mesh { .. });
         let destination = Destination {
@@ -222,7 +222,7 @@ impl Chosen {
     }
 }
 
-fn choose(local: &Local, client: &ClientFacts, to: &To, tried: &[u32]) -> Result<Chosen, Failure> {
+async fn choose(local: &Local, client: &ClientFacts, to: &To, tried: &[u32]) -> Result<Chosen, Failure> {
     let dialled = |endpoint| Chosen { address: client.original, endpoint, index: None, state: None };
     let cluster = match to {
         To::Cluster(cluster) => cluster,
@@ -235,10 +235,14 @@ fn choose(local: &Local, client: &ClientFacts, to: &To, tried: &[u32]) -> Result
     let shown = || labels::cluster_name(&cluster.service, cluster.subset.as_deref(), cluster.port).to_string();
     let picked = picked.map_err(|none| Failure::new(none.reason(), shown()))?;
     let member = picked.member;
-    let address = member.address.ok_or_else(|| {
-        let host = member.endpoint.hostname.as_deref().unwrap_or_default();
-        Failure::new(Reason::DnsFailed, format!("resolving {host} for a ServiceEntry is not built"))
-    })?;
+    let address = match (member.address, &member.endpoint.hostname) {
+        (Some(address), _) => address,
+        (None, host) => {
+            let host = host.as_deref().unwrap_or_default();
+            let resolved = local.names.address(host, member.port, client.original.is_ipv6()).await;
+            resolved.map_err(|error| Failure::new(Reason::DnsFailed, error))?
+        }
+    };
     Ok(Chosen {
         address,
         endpoint: Some(Arc::clone(&member.endpoint)),

@@ -13,12 +13,9 @@ pub(crate) const OUTBOUND_PORT: u16 = 15001;
 /// Where connections to the pod are redirected to.
 pub(crate) const INBOUND_PORT: u16 = 15006;
 
-/// The proxy's own ports. No captured connection may be meant for one of them.
-pub(crate) const PROXY_PORTS: [u16; 8] = [15000, OUTBOUND_PORT, INBOUND_PORT, 15008, 15020, 15021, 15053, 15090];
-
 /// Whether the port is one of the proxy's own.
 pub(crate) fn is_proxy_port(port: u16) -> bool {
-    PROXY_PORTS.contains(&port)
+    mesh_core::destination::PROXY_PORTS.contains(&port)
 }
 
 /// The addresses of the outbound listeners.

@@ -457,3 +457,39 @@ fn the_futures_of_connections_are_small() {
     assert!(outbound <= 5 * 1024, "outbound {outbound}");
     assert!(inbound <= 8 * 1024, "inbound {inbound}");
 }
+
+#[test]
+fn head_and_empty_answers_keep_their_form() {
+    run(async {
+        let head = application(|mut stream| async move {
+            let mut bytes = [0; 4096];
+            while stream.read(&mut bytes).await.is_ok_and(|bytes| bytes > 0) {
+                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1234\r\n\r\n").await.unwrap();
+            }
+        });
+        let (client, _server, entrance) = before(head.await, Protocol::Http).await;
+        for _ in 0..2 {
+            let answer = talk(entrance, "HEAD / HTTP/1.1\r\nhost: cart\r\nconnection: close\r\n\r\n").await;
+            assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("content-length: 1234"), "{answer}");
+        }
+        assert_eq!(client.metric("istio_requests_total", &["response_flags=\"-\""]).len(), 1, "{}", client.metrics());
+    });
+}
+
+#[test]
+fn a_body_that_is_cut_short_by_the_application_is_told() {
+    run(async {
+        let cut = application(|mut stream| async move {
+            let mut bytes = [0; 4096];
+            let _ = stream.read(&mut bytes).await;
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf").await.unwrap();
+        });
+        let (client, server, entrance) = before(cut.await, Protocol::Http).await;
+        let answer = talk(entrance, &get("/")).await;
+        assert!(answer.ends_with("\r\n\r\nhalf"), "{answer}");
+        for proxy in [&client, &server] {
+            let lines = proxy.metric("istio_requests_total", &["response_code=\"200\"", "response_flags=\"UC\""]);
+            assert_eq!(lines.len(), 1, "{}", proxy.metrics());
+        }
+    });
+}

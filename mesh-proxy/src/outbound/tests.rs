@@ -493,3 +493,32 @@ fn a_body_that_is_cut_short_by_the_application_is_told() {
         }
     });
 }
+
+#[test]
+fn draining_loses_no_http2_request() {
+    run(async {
+        let (client, server, entrance) = before(grpc_echo().await, Protocol::Http2).await;
+        let sender = http2_client::<http_body_util::Full<Bytes>>(entrance).await;
+        let mut answers = Vec::new();
+        for number in 0..60 {
+            if number == 20 {
+                server.drain.begin();
+            }
+            let mut sender = sender.clone();
+            let request = http::Request::post("http://cart/x").body(Bytes::from_static(b"body").into()).unwrap();
+            answers.push(tokio::task::spawn_local(async move {
+                let response = sender.send_request(request).await.unwrap();
+                (
+                    response.status().as_u16(),
+                    response.into_body().collect().await.map(|body| body.to_bytes().len()).ok(),
+                )
+            }));
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        for answer in answers {
+            assert_eq!(answer.await.unwrap(), (200, Some(4)), "{}", client.metrics());
+        }
+        // The connection that was told to go elsewhere was replaced.
+        assert!(!client.metrics().contains("mesh_upstream_connections_opened_total 1\n"));
+    });
+}

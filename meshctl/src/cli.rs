@@ -330,6 +330,8 @@ pub(crate) enum Part {
     Inbound,
     /// Certificates: names and lifetimes, never keys
     Secrets,
+    /// What holds for the whole mesh, and how the proxy was started
+    Settings,
     /// Everything
     All,
 }

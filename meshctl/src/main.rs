@@ -6,6 +6,7 @@ mod cli;
 mod inject;
 mod output;
 mod proxy;
+mod proxy_tables;
 mod sandbox;
 
 use std::process::ExitCode;

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::cli::{self, Format, Part};
 use crate::output::{self, BAD, WAITING};
+use crate::proxy_tables;
 
 /// mesh-control's API and the proxy's admin interface, on their pods' loopback addresses.
 const CONTROL_API: u16 = 15016;
@@ -99,14 +100,41 @@ pub(crate) fn config(args: &cli::ProxyConfig) -> anyhow::Result<ExitCode> {
         Part::Endpoints => "endpoints",
         Part::Inbound => "inbound",
         Part::Secrets => "secrets",
+        Part::Settings => "settings",
         Part::All => "all",
     };
-    let value = ask(&dir, args.within.namespace.as_deref(), &args.pod, PROXY_ADMIN, &format!("/config/{part}"))
+    let mut value = ask(&dir, args.within.namespace.as_deref(), &args.pod, PROXY_ADMIN, &format!("/config/{part}"))
         .with_context(|| format!("the proxy of {} cannot be asked; is the pod in the mesh?", args.pod))?;
-    // The text form is YAML: everything that the proxy holds, without brackets.
-    let format = if args.target.output == Format::Text { Format::Yaml } else { args.target.output };
-    output::structured(format, &value)?;
+    match (args.target.output, args.part) {
+        // Settings are no table; what is not set is left out.
+        (Format::Text, Part::Settings) => {
+            value.as_object_mut().into_iter().flat_map(|parts| parts.values_mut()).for_each(drop_empty);
+            output::structured(Format::Yaml, &value)?;
+        }
+        (Format::Text, _) => proxy_tables::print(&value),
+        (format, _) => {
+            output::structured(format, &value)?;
+        }
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Leaves out of maps what says nothing: null, empty texts, lists and maps.
+fn drop_empty(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            map.values_mut().for_each(drop_empty);
+            map.retain(|_, value| match value {
+                Value::Null => false,
+                Value::String(text) => !text.is_empty(),
+                Value::Array(list) => !list.is_empty(),
+                Value::Object(map) => !map.is_empty(),
+                Value::Bool(_) | Value::Number(_) => true,
+            });
+        }
+        Value::Array(list) => list.iter_mut().for_each(drop_empty),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
 /// Shows versions.

@@ -6,12 +6,14 @@
 //! [`edits`] are the author's changes of headers and direct answers, [`tcp`] passes bytes, and [`labels`] are the series.
 
 mod attempt;
+mod attempts;
 mod connection;
 mod edits;
 mod http;
 mod labels;
 mod named;
 mod place;
+mod plan;
 mod tcp;
 #[cfg(test)]
 mod tests;

@@ -229,7 +229,7 @@ async fn choose(local: &Local, client: &ClientFacts, to: &To, tried: &[u32]) -> 
         To::Direct(_, endpoint) | To::Workload(endpoint) => return Ok(dialled(Some(Arc::clone(endpoint)))),
         To::DialledAs(_) | To::Dialled => return Ok(dialled(None)),
     };
-    let hash = super::http::hash(cluster, None, client);
+    let hash = super::plan::hash(cluster, None, client);
     let balancer = cluster.balancer(client.original.is_ipv6());
     let picked = local.with_rng(|rng| balancer.pick(hash, tried, local.now(), rng));
     let shown = || labels::cluster_name(&cluster.service, cluster.subset.as_deref(), cluster.port).to_string();

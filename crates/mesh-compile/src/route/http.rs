@@ -79,7 +79,7 @@ impl Rules<'_, '_> {
             return direct_action(direct);
         }
         if let Some(written) = &rule.rewrite {
-            *rewrite = rewrite_of(written, std::mem::take(rewrite))?;
+            *rewrite = self.rewrite_of(written, std::mem::take(rewrite))?;
         }
         self.route(&rule.route, at, problems).map(HttpAction::Route)
     }
@@ -105,6 +105,26 @@ impl Rules<'_, '_> {
         }
         Ok(out)
     }
+
+    fn rewrite_of(&self, written: &networking::HttpRewrite, mut rewrite: Rewrite) -> Result<Rewrite, String> {
+        let filled = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+        if let Some(regex) = &written.uri_regex_rewrite {
+            if !written.uri.is_empty() {
+                return Err("only one of rewrite.uri and rewrite.uriRegexRewrite may be set".to_owned());
+            }
+            self.check_regex(check_part_regex, &regex.match_)?;
+            rewrite.uri_regex = Some((regex.match_.clone(), regex.rewrite.clone()));
+        }
+        rewrite.uri = filled(&written.uri);
+        rewrite.authority = filled(&written.authority).or(rewrite.authority);
+        if rewrite.authority.as_deref().is_some_and(|host| !headers::is_value(host)) {
+            return Err("rewrite.authority has characters that a header cannot have".to_owned());
+        }
+        if rewrite.uri.as_deref().is_some_and(|uri| !headers::is_value(uri) || uri.contains(' ')) {
+            return Err("rewrite.uri has characters that a path cannot have".to_owned());
+        }
+        Ok(rewrite)
+    }
 }
 
 /// Reports the parts of a rule that are not built and whose absence is safe.
@@ -127,26 +147,6 @@ fn unbuilt_parts(rule: &HttpRoute, at: &str, problems: &mut Problems) {
             problems.unsupported(&field, "a retry always prefers an endpoint that was not tried");
         }
     }
-}
-
-fn rewrite_of(written: &networking::HttpRewrite, mut rewrite: Rewrite) -> Result<Rewrite, String> {
-    let filled = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
-    if let Some(regex) = &written.uri_regex_rewrite {
-        if !written.uri.is_empty() {
-            return Err("only one of rewrite.uri and rewrite.uriRegexRewrite may be set".to_owned());
-        }
-        check_part_regex(&regex.match_)?;
-        rewrite.uri_regex = Some((regex.match_.clone(), regex.rewrite.clone()));
-    }
-    rewrite.uri = filled(&written.uri);
-    rewrite.authority = filled(&written.authority).or(rewrite.authority);
-    if rewrite.authority.as_deref().is_some_and(|host| !headers::is_value(host)) {
-        return Err("rewrite.authority has characters that a header cannot have".to_owned());
-    }
-    if rewrite.uri.as_deref().is_some_and(|uri| !headers::is_value(uri) || uri.contains(' ')) {
-        return Err("rewrite.uri has characters that a path cannot have".to_owned());
-    }
-    Ok(rewrite)
 }
 
 fn redirect_action(redirect: &HttpRedirect) -> Result<HttpAction, String> {

@@ -39,7 +39,7 @@ impl Rules<'_, '_> {
     }
 
     fn http_match(&self, written: &HttpMatchRequest, at: &str, problems: &mut Problems) -> HttpMatch {
-        let mut checks = Checks { at, problems, unsupported: self.unread(at) };
+        let mut checks = Checks { rules: self, at, problems, unsupported: self.unread(at) };
         let mut out = HttpMatch {
             name: written.name.clone(),
             path: checks.text("uri", written.uri.as_ref()),
@@ -90,6 +90,7 @@ fn keyed(field: &str, key: &str) -> String {
 
 /// What makes a match unusable.
 struct Checks<'p> {
+    rules: &'p Rules<'p, 'p>,
     at: &'p str,
     problems: &'p mut Problems,
     unsupported: Option<String>,
@@ -123,7 +124,7 @@ impl Checks<'_> {
             StringPattern::Exact(text) => StringMatch::Exact(text.clone()),
             StringPattern::Prefix(text) => StringMatch::Prefix(text.clone()),
             StringPattern::Regex(regex) => {
-                if let Err(why) = check_regex(regex) {
+                if let Err(why) = self.rules.check_regex(check_regex, regex) {
                     self.never(&format!("{field}.regex"), Code::InvalidRegex, why);
                     // The model promises that expressions compile.
                     return StringMatch::Exact(regex.clone());

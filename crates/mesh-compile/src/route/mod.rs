@@ -9,6 +9,8 @@ mod l4;
 mod matching;
 mod retry;
 
+use std::cell::Cell;
+
 use mesh_core::config::{HostPattern, HttpRule, RouteTable, ServiceName, TcpRule, TlsRule, WeightedDestination};
 use mesh_crd::Object;
 use mesh_crd::networking::{self, VirtualService};
@@ -20,6 +22,9 @@ use crate::view::View;
 
 use matching::check_part_regex;
 
+/// The most regular expressions in one VirtualService. Each may take [`mesh_core::matching::REGEX_COMPILED_BYTES_MAX`] in
+/// every proxy that holds the routes, and time while the control plane compiles them.
+pub(crate) const REGEXES_MAX: usize = 256;
 /// A host that never exists (RFC 2606): the destination of a connection rule that cannot be read.
 const BROKEN_RULE_HOST: &str = "broken-rule.invalid";
 
@@ -58,7 +63,7 @@ impl<'o> View<'o> {
         if !implicit && object.meta.namespace != name.namespace.as_ref() {
             return None;
         }
-        let rules = Rules { view: self, object };
+        let rules = Rules::new(self, object);
         let mut problems = Problems::of(object);
         Some(RouteTable {
             name: name.clone(),
@@ -76,9 +81,26 @@ impl<'o> View<'o> {
 pub(crate) struct Rules<'v, 'o> {
     pub(crate) view: &'v View<'o>,
     pub(crate) object: &'o Object<VirtualService>,
+    /// How many regular expressions were compiled so far.
+    regexes: Cell<usize>,
+}
+
+impl<'v, 'o> Rules<'v, 'o> {
+    pub(crate) fn new(view: &'v View<'o>, object: &'o Object<VirtualService>) -> Self {
+        Self { view, object, regexes: Cell::new(0) }
+    }
 }
 
 impl Rules<'_, '_> {
+    /// Compiles one more regular expression, to see whether it can be used.
+    fn check_regex(&self, check: fn(&str) -> Result<(), String>, regex: &str) -> Result<(), String> {
+        if self.regexes.get() == REGEXES_MAX {
+            return Err(format!("the VirtualService has more than {REGEXES_MAX} regular expressions"));
+        }
+        self.regexes.set(self.regexes.get() + 1);
+        check(regex)
+    }
+
     /// All HTTP rules that are for the view's clients.
     pub(crate) fn http(&self, problems: &mut Problems) -> Vec<HttpRule> {
         let rules = self.object.spec.http.iter().enumerate();

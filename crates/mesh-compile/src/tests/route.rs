@@ -238,3 +238,21 @@ fn tls_and_tcp_rules() {
     assert!(table.tcp[1].matches.iter().all(|matched| matched.unsupported.is_some()));
     assert_eq!(table.tcp[2].destinations[0].destination.service.host.as_ref(), "broken-rule.invalid");
 }
+
+#[test]
+fn a_virtual_service_has_a_bounded_number_of_regular_expressions() {
+    let rule =
+        |n: usize| format!("  - {{match: [{{uri: {{regex: '/{n}/.*'}}}}], route: [{{destination: {{host: a}}}}]}}\n");
+    let rules: String = (0..300).map(rule).collect();
+    let text = format!(
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: v, namespace: one}}\nspec:\n  hosts: [a]\n  http:\n{rules}"
+    );
+    let objects = super::two_and(&text);
+    let table = super::compiled!(RouteTable, &objects, "one", "routes/one/a.one.svc.cluster.local");
+    let unusable = |rule: &&mesh_core::config::HttpRule| rule.matches[0].unsupported.is_some();
+    assert_eq!(table.http.iter().position(|rule| unusable(&rule)), Some(256));
+    assert_eq!(table.http.iter().filter(unusable).count(), 44);
+    let virtual_service = crate::ObjectRef { kind: "VirtualService".into(), key: mesh_crd::ObjectKey::new("one", "v") };
+    let problems = objects.validate(&virtual_service);
+    assert!(problems.iter().any(|problem| problem.message.contains("more than 256")), "{problems:?}");
+}

@@ -27,7 +27,7 @@ impl Objects {
         let namespaces: BTreeSet<&str> = named.chain([object.meta.namespace.as_str()]).collect();
         for namespace in namespaces {
             let view = View::new(self, namespace);
-            let rules = Rules { view: &view, object };
+            let rules = Rules::new(&view, object);
             let table = RouteTable {
                 name: ServiceName::new(&object.meta.namespace, ""),
                 hosts: Vec::new(),

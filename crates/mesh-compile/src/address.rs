@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use mesh_core::config::{Address, AddressAnswer, Endpoint, HiddenReason, Host, HostAnswer, ServiceName};
+use mesh_crd::{Kind, Object};
 
 use crate::endpoint::workload_labels;
 use crate::hosts;
@@ -16,13 +17,15 @@ impl View<'_> {
     /// What is behind an address. There always is an answer.
     pub(crate) fn address(&self, ip: IpAddr) -> Address {
         let ip = ip.to_canonical();
-        // A pod's address is the pod's: no ServiceEntry of another namespace takes it over.
-        let is_pod = self.objects.pod_at(ip).is_some();
+        // A pod's address is the pod's, and a Service's the Service's, also where it is hidden or lacks a port: no
+        // ServiceEntry of another namespace takes it over.
+        let definers = || self.objects.index.addresses.get(&ip).into_iter().flatten();
+        let is_taken = self.objects.pod_at(ip).is_some() || definers().any(|one| matches!(one, Definer::Service(_)));
         let may_claim = |definer: &&Definer| match definer {
             Definer::Service(_) => true,
-            Definer::Entry(key) => !is_pod || key.namespace == self.namespace,
+            Definer::Entry(key) => !is_taken || key.namespace == self.namespace,
         };
-        let exact = self.objects.index.addresses.get(&ip).into_iter().flatten().filter(may_claim);
+        let exact = definers().filter(may_claim);
         let answer = self
             .services_answer(exact)
             .or_else(|| self.pod_answer(ip))
@@ -75,16 +78,23 @@ impl View<'_> {
         Some(self.workload(endpoint, definitions))
     }
 
+    /// Whose word counts about an address that several describe: the client's own namespace's, then the oldest's.
+    fn claim<'k, T: Kind>(&self, object: &'k Object<T>) -> impl Ord + use<'k, T> {
+        (object.meta.namespace != self.namespace, seniority(object))
+    }
+
     fn workload_answer(&self, ip: IpAddr) -> Option<AddressAnswer> {
         let objects = self.objects;
-        if let Some(key) = objects.index.workloads_by_ip.get(&ip).and_then(|keys| keys.first()) {
-            let entry = objects.workload_entries.get(key)?;
+        let workloads = objects.index.workloads_by_ip.get(&ip).into_iter().flatten();
+        let workloads = workloads.filter_map(|key| Some((key, objects.workload_entries.get(key)?)));
+        if let Some((key, entry)) = workloads.min_by(|a, b| self.claim(a.1).cmp(&self.claim(b.1))) {
             let endpoint = objects.entry_endpoint(&workload_uid(entry), &entry.spec, &entry.meta);
             let definitions = objects.services_selecting(&key.namespace, &workload_labels(entry), false);
             return Some(self.workload(endpoint, definitions));
         }
         let keys = objects.index.endpoints_by_ip.get(&ip)?;
-        let entries: Vec<_> = keys.iter().filter_map(|key| objects.service_entries.get(key)).collect();
+        let mut entries: Vec<_> = keys.iter().filter_map(|key| objects.service_entries.get(key)).collect();
+        entries.sort_by(|a, b| self.claim(a).cmp(&self.claim(b)));
         let host = entries.iter().flat_map(|entry| entry_hosts(entry)).next()?;
         let first = entries.first()?;
         let members = objects.compile_endpoints(&ServiceName::new(&first.meta.namespace, &host))?;
@@ -153,10 +163,10 @@ impl View<'_> {
 
     /// The visible service that has this name, itself or by a wildcard, and this port.
     fn visible_on(&self, full: &str, port: u16) -> Option<ServiceName> {
-        hosts::patterns(full).find_map(|pattern| {
+        self.definitions_for(full).into_iter().find_map(|(pattern, definitions)| {
             let seen =
                 |definition: &Definition<'_>| self.sees(*definition, &pattern).is_ok() && definition.has_port(port);
-            let definition = self.definitions(&pattern).into_iter().find(seen)?;
+            let definition = definitions.into_iter().find(seen)?;
             Some(ServiceName::new(definition.namespace(), &pattern))
         })
     }

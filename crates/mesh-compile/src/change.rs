@@ -12,7 +12,9 @@ use mesh_crd::ObjectKey;
 use mesh_crd::networking::ServiceEntry;
 
 use crate::hosts;
-use crate::objects::{self, Objects, entry_hosts, entry_networks, pod_addresses, pod_uid, selects, service_addresses};
+use crate::objects::{
+    self, Objects, entry_hosts, entry_networks, parse_address, pod_addresses, pod_uid, selects, service_addresses,
+};
 use crate::settings::is_listed;
 
 /// A set of keys, or all of them.
@@ -128,7 +130,7 @@ impl Affected {
                 host_touched(&self.endpoints, &service.host)
             }
             ResourceName::RouteTable(service) => host_touched(&self.routes, &service.host),
-            ResourceName::Host(name, _) => host_touched(&self.hosts, name),
+            ResourceName::Host(name, _) => host_touched(&self.hosts, name) || covers_short(&self.hosts, name),
         }
     }
 
@@ -148,6 +150,13 @@ fn host_touched(scope: &Scope<String>, name: &str) -> bool {
         set.range(start.clone()..).next().is_some_and(|host| host.starts_with(&start))
     };
     hosts::patterns(name).any(|pattern| set.contains(&pattern)) || is_start_of_one()
+}
+
+/// Whether a wildcard of the set may cover what a short name is completed to (`a.one` is in `*.one.svc.cluster.local`).
+fn covers_short(scope: &Scope<String>, name: &str) -> bool {
+    let Scope::Some(set) = scope else { return true };
+    name.matches('.').count() <= hosts::SHORT_DOTS_MAX
+        && set.range("*".to_owned()..).next().is_some_and(|host| host.starts_with('*'))
 }
 
 impl Objects {
@@ -189,7 +198,7 @@ impl Objects {
             "WorkloadEntry" => {
                 if let Some(object) = self.workload_entries.get(key) {
                     affected.settings = true;
-                    affected.addresses.extend(object.spec.address.parse().ok());
+                    affected.addresses.extend(parse_address(&object.spec.address));
                     for entry in self.entries_of(&key.namespace) {
                         affected.endpoints.extend(entry_hosts(entry));
                     }
@@ -241,7 +250,7 @@ impl Objects {
             affected.host(&host);
             self.targets_touched(&host, affected);
         }
-        affected.addresses.extend(entry.endpoints.iter().filter_map(|endpoint| endpoint.address.parse().ok()));
+        affected.addresses.extend(entry.endpoints.iter().filter_map(|endpoint| parse_address(&endpoint.address)));
         if entry.workload_selector.is_some() {
             affected.addresses.extend(self.index.workloads_by_ip.keys().copied());
         }
@@ -277,6 +286,15 @@ impl Objects {
         for entry in self.entries_of(&key.namespace) {
             let selector = entry.spec.workload_selector.as_ref();
             if selector.is_some_and(|selector| selects(&selector.labels, &pod.meta.labels)) {
+                affected.endpoints.extend(entry_hosts(entry));
+            }
+        }
+        // Whoever lists the address speaks to it as to the pod that has it.
+        for ip in pod_addresses(pod) {
+            let listing = self.index.endpoints_by_ip.get(&ip).into_iter().flatten();
+            let workloads = self.index.workloads_by_ip.get(&ip).into_iter().flatten();
+            let entries = listing.filter_map(|key| self.service_entries.get(key));
+            for entry in entries.chain(workloads.flat_map(|key| self.entries_of(&key.namespace))) {
                 affected.endpoints.extend(entry_hosts(entry));
             }
         }

@@ -12,7 +12,7 @@ use mesh_crd::kubernetes::{self, EndpointSlice, IntOrString, Pod, Service};
 use mesh_crd::networking::{self, Resolution, ServiceEntry, WorkloadEntry};
 use mesh_crd::{Object, ObjectKey};
 
-use crate::objects::{Objects, has_ended, selects};
+use crate::objects::{Objects, has_ended, parse_address, selects};
 use crate::view::Definition;
 use crate::workload::workload_uid;
 
@@ -51,7 +51,7 @@ impl Objects {
         let ports = slice_ports(service, slice);
         let found = slice.spec.endpoints.iter().flat_map(|listed| {
             listed.addresses.iter().filter_map(|address| {
-                let ip = address.parse().ok()?;
+                let ip = parse_address(address)?;
                 let mut endpoint = self.listed_endpoint(service, slice, listed, ip)?;
                 endpoint.ports = ports.clone();
                 Some(endpoint)

@@ -16,6 +16,9 @@ pub(crate) fn service_host(name: &str, namespace: &str, cluster_domain: &str) ->
     format!("{name}.{namespace}.svc.{cluster_domain}")
 }
 
+/// Dots that a name can have which [`candidates`] completes.
+pub(crate) const SHORT_DOTS_MAX: usize = 2;
+
 /// The full names that an application of `namespace` can mean by `name`: itself, then completed as resolv.conf's
 /// search list completes it.
 pub(crate) fn candidates(name: &str, namespace: &str, cluster_domain: &str) -> Vec<String> {

@@ -38,8 +38,9 @@ impl Objects {
         let namespace = &pod.meta.namespace;
         let chosen = |namespace: &str, selected: bool| {
             let all = self.peer_authentications_of(namespace).filter(|policy| match labels_of(policy) {
-                // Whom a selector that could not be read means is unknown, so it is everybody.
-                _ if policy.issues.touching("spec.selector").is_some() => selected,
+                // Whom a selector that could not be read means is unknown, so it is everybody. The root namespace has no
+                // selectors: there it is the whole mesh.
+                _ if policy.issues.touching("spec.selector").is_some() => selected || namespace == root,
                 Some(labels) => selected && selects(labels, &pod.meta.labels),
                 None => !selected,
             });

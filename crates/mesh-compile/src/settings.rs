@@ -70,7 +70,7 @@ impl Objects {
                 return policy(own.mode);
             }
         }
-        if self.mesh_issues.touching("outboundTrafficPolicy").is_some() {
+        if self.mesh_error.is_some() || self.mesh_issues.touching("outboundTrafficPolicy").is_some() {
             return OutboundPolicy::RegistryOnly;
         }
         let mode = self.mesh.outbound_traffic_policy.as_ref().and_then(|policy| policy.mode);

@@ -68,6 +68,10 @@ impl<'o> Definition<'o> {
         }
     }
 
+    fn is_service(&self) -> bool {
+        matches!(self, Definition::Service(_))
+    }
+
     /// Whether it has a port.
     pub(crate) fn has_port(&self, port: u16) -> bool {
         let port = u32::from(port);
@@ -141,18 +145,36 @@ impl<'o> View<'o> {
             && self.imports(&object.meta.namespace, host)
     }
 
-    /// All definitions of exactly this host (which may be a wildcard), the one that wins first.
-    pub(crate) fn definitions(&self, host: &str) -> Vec<Definition<'o>> {
+    /// All definitions of exactly this host (which may be a wildcard), the one that wins first. A Service's host is the
+    /// Service's, also where that is hidden or lacks a port: no ServiceEntry of another namespace takes it over.
+    fn definitions(&self, host: &str) -> Vec<Definition<'o>> {
         let mut found: Vec<_> = self.objects.definers_of(host).collect();
+        if found.iter().any(Definition::is_service) {
+            found.retain(|definition| definition.is_service() || definition.namespace() == self.namespace);
+        }
         found.sort_by(|a, b| a.rank(self.namespace).cmp(&b.rank(self.namespace)));
         found
+    }
+
+    /// The definitions of `host` and of the wildcards that cover it, the most specific first; none behind a Service.
+    pub(crate) fn definitions_for(&self, host: &str) -> Vec<(String, Vec<Definition<'o>>)> {
+        let mut all = Vec::new();
+        for pattern in hosts::patterns(host) {
+            let definitions = self.definitions(&pattern);
+            let taken = definitions.iter().any(Definition::is_service);
+            all.push((pattern, definitions));
+            if taken {
+                break;
+            }
+        }
+        all
     }
 
     /// The definition that `host` (exact) means among those exported to the namespace, with the name it is found by:
     /// itself, or a wildcard of a ServiceEntry.
     pub(crate) fn resolve(&self, host: &str) -> Option<(String, Definition<'o>)> {
-        hosts::patterns(host).find_map(|pattern| {
-            let definition = self.definitions(&pattern).into_iter().find(|definition| self.exported(*definition))?;
+        self.definitions_for(host).into_iter().find_map(|(pattern, definitions)| {
+            let definition = definitions.into_iter().find(|definition| self.exported(*definition))?;
             Some((pattern, definition))
         })
     }

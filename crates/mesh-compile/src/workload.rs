@@ -1,7 +1,6 @@
 //! Workloads: what a pod or a WorkloadEntry is, whoever asks.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 use mesh_core::config::{Endpoint, Health, Locality, MtlsMode, ProxyKind, Workload};
 use mesh_core::identity::SpiffeId;
@@ -9,7 +8,7 @@ use mesh_crd::kubernetes::Pod;
 use mesh_crd::networking::WorkloadEntry;
 use mesh_crd::{Object, ObjectMeta, labels, names};
 
-use crate::objects::{Objects, pod_addresses, pod_uid};
+use crate::objects::{Objects, parse_address, pod_addresses, pod_uid};
 
 impl Objects {
     /// A pod as an endpoint without ports, ready unless it is ending.
@@ -77,7 +76,7 @@ impl Objects {
     }
 
     /// A WorkloadEntry, or an endpoint written in a ServiceEntry, as an endpoint without ports. `meta` is that of the
-    /// object that holds it.
+    /// object that holds it. Whether and as whom it speaks mutual TLS is said by the pod that has the address, if one has.
     pub(crate) fn entry_endpoint(&self, uid: &str, entry: &WorkloadEntry, meta: &ObjectMeta) -> Endpoint {
         let mut by = meta.labels.clone();
         by.extend(entry.labels.clone());
@@ -85,9 +84,9 @@ impl Objects {
         let account = Some(entry.service_account.as_str()).filter(|account| !account.is_empty());
         let identity =
             account.and_then(|account| SpiffeId::new(&self.options.trust_domain, &meta.namespace, account).ok());
-        let address = entry.address.parse::<IpAddr>().ok();
+        let address = parse_address(&entry.address);
         let name = by.get(labels::WORKLOAD_NAME).unwrap_or(&meta.name).clone();
-        Endpoint {
+        let mut endpoint = Endpoint {
             uid: uid.into(),
             addresses: address.into_iter().collect(),
             hostname: if address.is_none() { Some(entry.address.to_ascii_lowercase()) } else { None },
@@ -102,7 +101,13 @@ impl Objects {
             plaintext_ports: Vec::new(),
             workload: self.workload(meta, &by, name, ""),
             labels: entry.labels.clone(),
+        };
+        // Anybody may write any address. If a pod has it, then what that pod is counts, not what is written here.
+        if let Some(pod) = address.and_then(|ip| self.pod_at(ip)).map(|pod| self.pod_endpoint(pod)) {
+            (endpoint.identity, endpoint.proxy) = (pod.identity, pod.proxy);
+            (endpoint.mesh_tls, endpoint.plaintext_ports) = (pod.mesh_tls, pod.plaintext_ports);
         }
+        endpoint
     }
 }
 

@@ -10,7 +10,7 @@ use mesh_crd::{AnyObject, Object, ObjectKey};
 
 use super::Objects;
 use super::parts::{
-    entry_endpoint_addresses, entry_hosts, entry_networks, indexed_pod_addresses, is_single, pod_uid,
+    entry_endpoint_addresses, entry_hosts, entry_networks, indexed_pod_addresses, is_single, parse_address, pod_uid,
     service_addresses, slice_addresses, slice_pods, slice_service,
 };
 
@@ -139,7 +139,7 @@ impl Objects {
                 self.service_entries.insert(key, Arc::from(object));
             }
             AnyObject::WorkloadEntry(object) => {
-                if let Ok(ip) = object.spec.address.parse() {
+                if let Some(ip) = parse_address(&object.spec.address) {
                     put(&mut self.index.workloads_by_ip, ip, key.clone());
                 }
                 self.workload_entries.insert(key, Arc::from(object));
@@ -234,7 +234,7 @@ impl Objects {
             }
             "WorkloadEntry" => {
                 let Some(object) = self.workload_entries.remove(key) else { return };
-                if let Ok(ip) = object.spec.address.parse() {
+                if let Some(ip) = parse_address(&object.spec.address) {
                     take(&mut self.index.workloads_by_ip, &ip, key);
                 }
             }

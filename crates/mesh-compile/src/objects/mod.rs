@@ -20,7 +20,7 @@ use mesh_crd::{AnyObject, Issues, Kind, MeshConfig, Object, ObjectKey, names, pa
 
 pub(crate) use index::{Definer, Index};
 pub(crate) use parts::{
-    entry_hosts, entry_networks, has_ended, is_single, parse_network, pod_addresses, pod_uid, selects,
+    entry_hosts, entry_networks, has_ended, is_single, parse_address, parse_network, pod_addresses, pod_uid, selects,
     service_addresses, slice_service,
 };
 

@@ -19,9 +19,15 @@ pub(super) fn slice_pods(slice: &Object<EndpointSlice>) -> BTreeSet<ObjectKey> {
     targets.filter(|target| target.kind == "Pod").map(|t| ObjectKey::new(&slice.meta.namespace, &t.name)).collect()
 }
 
+/// An address, in the one form that all addresses are kept and compared in: `::ffff:10.0.0.1` leads to 10.0.0.1, and
+/// must not be another address than that.
+pub(crate) fn parse_address(text: &str) -> Option<IpAddr> {
+    text.parse::<IpAddr>().ok().map(|ip| ip.to_canonical())
+}
+
 /// The addresses that an EndpointSlice lists.
 pub(super) fn slice_addresses(slice: &Object<EndpointSlice>) -> BTreeSet<IpAddr> {
-    slice.spec.endpoints.iter().flat_map(|endpoint| &endpoint.addresses).filter_map(|ip| ip.parse().ok()).collect()
+    slice.spec.endpoints.iter().flat_map(|endpoint| &endpoint.addresses).filter_map(|ip| parse_address(ip)).collect()
 }
 
 /// A Service's own addresses. `externalIPs` are not among them: anybody may write any address there
@@ -30,7 +36,7 @@ pub(crate) fn service_addresses(service: &Object<Service>) -> Vec<IpAddr> {
     let spec = &service.spec.spec;
     let first = std::iter::once(&spec.cluster_ip);
     let mut addresses = Vec::new();
-    for ip in first.chain(&spec.cluster_ips).filter_map(|ip| ip.parse().ok()) {
+    for ip in first.chain(&spec.cluster_ips).filter_map(|ip| parse_address(ip)) {
         if !addresses.contains(&ip) {
             addresses.push(ip);
         }
@@ -63,7 +69,7 @@ pub(crate) fn is_single(network: IpNet) -> bool {
 
 /// The addresses of the endpoints that a ServiceEntry lists.
 pub(super) fn entry_endpoint_addresses(entry: &Object<ServiceEntry>) -> Vec<IpAddr> {
-    entry.spec.endpoints.iter().filter_map(|endpoint| endpoint.address.parse().ok()).collect()
+    entry.spec.endpoints.iter().filter_map(|endpoint| parse_address(&endpoint.address)).collect()
 }
 
 /// A pod's addresses.
@@ -71,7 +77,7 @@ pub(crate) fn pod_addresses(pod: &Object<Pod>) -> Vec<IpAddr> {
     let status = &pod.spec.status;
     let mut addresses = Vec::new();
     let texts = std::iter::once(&status.pod_ip).chain(status.pod_ips.iter().map(|ip| &ip.ip));
-    for ip in texts.filter_map(|ip| ip.parse().ok()) {
+    for ip in texts.filter_map(|ip| parse_address(ip)) {
         if !addresses.contains(&ip) {
             addresses.push(ip);
         }

@@ -95,7 +95,7 @@ metadata: {name: evil, namespace: two, creationTimestamp: '2000-01-01T00:00:00Z'
 spec: {hosts: [a.one.svc.cluster.local], addresses: [10.96.0.10], ports: [{number: 80, name: http, protocol: HTTP}], resolution: STATIC, endpoints: [{address: 6.6.6.6}]}
 ");
     assert_eq!(host(&objects, "three", "a.one.svc.cluster.local:80"), "one/a.one.svc.cluster.local");
-    assert_eq!(at(&objects, "three", "10.96.0.10"), "one/a.one.svc.cluster.local two/a.one.svc.cluster.local");
+    assert_eq!(at(&objects, "three", "10.96.0.10"), "one/a.one.svc.cluster.local");
     assert_eq!(host(&objects, "two", "a.one.svc.cluster.local:80"), "two/a.one.svc.cluster.local");
 }
 
@@ -115,4 +115,43 @@ fn the_smallest_range_wins_and_pods_keep_their_addresses() {
     assert_eq!(at(&objects, "one", "203.0.1.7"), "one/wide.example");
     assert_eq!(at(&objects, "three", "10.244.0.1"), "uid-a of 1 services");
     assert_eq!(at(&objects, "two", "10.244.0.1"), "two/evil.example");
+}
+
+/// Entries of `two` for a's host, for the wildcard above it and for a's address, with a port that `a` does not have.
+const GRAB: &str = "
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: grab, namespace: two, creationTimestamp: '2000-01-01T00:00:00Z'}
+spec: {hosts: [a.one.svc.cluster.local, '*.one.svc.cluster.local'], addresses: [10.96.0.10], ports: [{number: 80, name: http, protocol: HTTP}, {number: 8443, name: x, protocol: TCP}], resolution: STATIC, endpoints: [{address: 6.6.6.6}]}
+";
+
+#[test]
+fn a_service_entry_takes_over_neither_a_port_that_a_service_lacks_nor_a_hidden_service() {
+    let objects = two_and(GRAB);
+    for name in ["a.one.svc.cluster.local:8443", "a.one:8443"] {
+        assert_eq!(host(&objects, "three", name), "absent", "{name}");
+    }
+    let hidden = "apiVersion: v1\nkind: Service\nmetadata: {name: a, namespace: one, annotations: {networking.istio.io/exportTo: '.'}}\nspec: {clusterIP: 10.96.0.10, selector: {app: a}, ports: [{port: 80}]}\n---\n";
+    let objects = two_and(&format!("{hidden}{GRAB}"));
+    assert_eq!(at(&objects, "three", "10.96.0.10"), "hidden ExportTo ");
+    assert_eq!(host(&objects, "three", "a.one.svc.cluster.local:80"), "absent");
+}
+
+#[test]
+fn of_several_claims_to_an_address_the_clients_own_and_then_the_oldest_counts() {
+    let workload = |namespace: &str, created: &str| {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {{name: w, namespace: {namespace}, creationTimestamp: '{created}'}}\nspec: {{address: 10.1.0.7}}\n---\n"
+        )
+    };
+    let objects = two_and(&(workload("aaa", "2026-02-02T00:00:00Z") + &workload("prod", "2026-01-01T00:00:00Z")));
+    assert_eq!(at(&objects, "three", "10.1.0.7"), "workloadentry.prod.w of 0 services");
+    assert_eq!(at(&objects, "aaa", "10.1.0.7"), "workloadentry.aaa.w of 0 services");
+    let entry = |namespace: &str, created: &str| {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: e, namespace: {namespace}, creationTimestamp: '{created}'}}\nspec: {{hosts: [{namespace}.example], resolution: STATIC, ports: [{{number: 80, name: http, protocol: HTTP}}], endpoints: [{{address: 10.1.0.8}}]}}\n---\n"
+        )
+    };
+    let objects = two_and(&(entry("aaa", "2026-02-02T00:00:00Z") + &entry("prod", "2026-01-01T00:00:00Z")));
+    assert_eq!(at(&objects, "three", "10.1.0.8"), "serviceentry.prod.e.10.1.0.8 of 2 services");
 }

@@ -117,3 +117,55 @@ fn every_uid_fits_into_a_resource_name() {
         assert_eq!(*compiled!(Endpoint, &objects, "one", &name), endpoint);
     }
 }
+
+#[test]
+fn whoever_lists_a_pods_address_must_meet_that_pod() {
+    let objects = two_and(
+        "
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: listed, namespace: two}
+spec:
+  hosts: [listed.example]
+  ports: [{number: 80, name: web, protocol: HTTP, targetPort: 8080}]
+  resolution: STATIC
+  endpoints: [{address: 10.244.0.1}, {address: '::ffff:10.244.0.1'}]
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: selected, namespace: two}
+spec:
+  hosts: [selected.example]
+  ports: [{number: 80, name: web, protocol: HTTP}]
+  resolution: STATIC
+  workloadSelector: {labels: {app: w}}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: w, namespace: two}
+spec: {address: 10.244.0.1, serviceAccount: evil, labels: {app: w, security.istio.io/tlsMode: istio}}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: evil, namespace: two, labels: {kubernetes.io/service-name: b}}
+addressType: IPv6
+ports: [{name: grpc, port: 81}]
+endpoints: [{addresses: ['::ffff:10.244.0.1']}]
+",
+    );
+    for service in ["two/listed.example", "two/selected.example", "two/b.two.svc.cluster.local"] {
+        let found = endpoints(&objects, service);
+        let a = found.iter().filter(|endpoint| endpoint.addresses == [std::net::IpAddr::from([10, 244, 0, 1])]);
+        let mut count = 0;
+        for endpoint in a {
+            count += 1;
+            let identity = endpoint.identity.as_ref().map(|id| id.as_str());
+            assert_eq!(
+                (identity, endpoint.mesh_tls),
+                (Some("spiffe://cluster.local/ns/one/sa/sa-a"), true),
+                "{service}"
+            );
+        }
+        assert!(count > 0, "{service}: {found:?}");
+    }
+}

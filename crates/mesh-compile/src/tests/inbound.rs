@@ -58,6 +58,9 @@ fn a_peer_authentication_that_cannot_be_read_is_strict() {
     for spec in ["{mtls: {mode: STRICTT}}", "{mtlss: {mode: STRICT}}", "{mtls: 5}", "{selectorr: {}}"] {
         assert_eq!(modes(&policy("one", "default", spec)), (Strict, Strict, Strict), "{spec}");
     }
+    let selector = "{selector: {matchLabels: 5}, mtls: {mode: PERMISSIVE}}";
+    assert_eq!(modes(&policy("one", "w", selector)), (Strict, Strict, Strict));
+    assert_eq!(modes(&policy("mesh-system", "w", selector)), (Strict, Strict, Strict));
     let ports = "{selector: {matchLabels: {app: a}}, portLevelMtls: {8080: {mode: OFF}, x: {mode: DISABLE}}}";
     assert_eq!(modes(&policy("one", "w", ports)), (Strict, Strict, Strict));
 }

@@ -36,6 +36,7 @@ fn an_outbound_policy_that_cannot_be_read_refuses() {
     let policy = |config: &str| compiled!(MeshSettings, &two_and(&mesh(config)), "one", "settings").outbound_policy;
     assert_eq!(policy("outboundTrafficPolicy: {mode: REGISTRY}"), OutboundPolicy::RegistryOnly);
     assert_eq!(policy("outboundTrafficPolicy: {}"), OutboundPolicy::AllowAny);
+    assert_eq!(policy("outboundTrafficPolicy: {mode: REGISTRY_ONLY"), OutboundPolicy::RegistryOnly, "no YAML at all");
 }
 
 #[test]

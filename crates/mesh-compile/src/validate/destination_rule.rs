@@ -166,6 +166,10 @@ fn check_four(
     if let Some(balancer) = balancer {
         check_balancer(balancer, &format!("{at}.loadBalancer"), outlier.is_some(), problems);
     }
+    if pool.and_then(|pool| pool.tcp.as_ref()).is_some_and(|tcp| tcp.tcp_keepalive.is_some()) {
+        let field = format!("{at}.connectionPool.tcp.tcpKeepalive");
+        problems.unsupported(&field, "the proxy's own keepalive probes are sent");
+    }
     if let Some(http) = pool.and_then(|pool| pool.http.as_ref()) {
         if http.http2_keep_alive.is_some() {
             problems.unsupported(&format!("{at}.connectionPool.http.http2KeepAlive"), "no PINGs are sent");
@@ -181,9 +185,15 @@ fn check_four(
     }
     if let Some(tls) = tls {
         let compiled = client_tls(tls, &[], &ServiceName::new("", host));
-        if let ClientTls::Unsupported(why) = compiled {
+        let unbuilt = match compiled {
+            ClientTls::Unsupported(why) => Some(why),
+            // The model has it; the proxy does not make such connections yet.
+            ClientTls::Simple { .. } => Some("tls.mode SIMPLE is not built".to_owned()),
+            ClientTls::Auto | ClientTls::Disable | ClientTls::Mutual { .. } => None,
+        };
+        if let Some(why) = unbuilt {
             let message = format!("{why}: requests to the destination fail instead of going out in another form");
-            let fix = "use DISABLE, ISTIO_MUTUAL, or SIMPLE with the system's authorities";
+            let fix = "use DISABLE or ISTIO_MUTUAL, or let the application encrypt";
             problems.error(Code::Unsupported, &format!("{at}.tls"), message, fix);
         }
         if tls.insecure_skip_verify == Some(true) {
@@ -200,8 +210,8 @@ fn check_balancer(settings: &LoadBalancerSettings, at: &str, outlier: bool, prob
     if settings.zone_aware_lb_setting.is_some() {
         problems.unsupported(&format!("{at}.zoneAwareLbSetting"), "zones are not preferred by it");
     }
-    if settings.locality_lb_setting.is_some() && !outlier {
-        let message = "locality settings act only together with outlierDetection";
+    if settings.locality_lb_setting.as_ref().is_some_and(|setting| setting.distribute.is_empty()) && !outlier {
+        let message = "failover by locality acts only together with outlierDetection";
         problems.info(Code::NotActing, &format!("{at}.localityLbSetting"), message, "add outlierDetection");
     }
     let Some(LoadBalancerPolicy::ConsistentHash(hash)) = &settings.policy else { return };
@@ -209,6 +219,10 @@ fn check_balancer(settings: &LoadBalancerSettings, at: &str, outlier: bool, prob
     if matches!(hash.hash_key, None | Some(HashKey::UseSourceIp(false))) {
         let message = "nothing says what is hashed; the default balancing acts instead";
         problems.error(Code::InvalidValue, &at, message, "name a header, cookie, query parameter or useSourceIp");
+    }
+    if matches!(&hash.hash_key, Some(HashKey::HttpCookie(cookie)) if cookie.ttl.is_some()) {
+        let effect = "no cookie is made; a client that has none is balanced without it";
+        problems.unsupported(&format!("{at}.httpCookie.ttl"), effect);
     }
     if matches!(&hash.hash_key, Some(HashKey::HttpCookie(cookie)) if !cookie.attributes.is_empty()) {
         problems.unsupported(&format!("{at}.httpCookie.attributes"), "the cookie is made without them");

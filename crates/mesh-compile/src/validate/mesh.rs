@@ -24,7 +24,9 @@ impl Objects {
             );
         }
         if let Some(error) = &self.mesh_error {
-            let message = format!("the settings are not valid YAML, so the defaults hold: {error}");
+            let message = format!(
+                "the settings are not valid YAML, so the defaults hold, and unknown destinations are refused: {error}"
+            );
             problems.error(Code::InvalidValue, &at, message, "correct the YAML");
         }
         for issue in &self.mesh_issues {
@@ -50,7 +52,7 @@ impl Objects {
     }
 
     /// Settings that are read, but not built: whether they are set, their name, what happens instead.
-    fn unbuilt_settings(&self) -> [(bool, &'static str, &'static str); 19] {
+    fn unbuilt_settings(&self) -> [(bool, &'static str, &'static str); 20] {
         let mesh = &self.mesh;
         let own_domain = self.options.trust_domain.as_str();
         let own_root = &self.options.root_namespace;
@@ -65,6 +67,7 @@ impl Objects {
             (differs(&mesh.trust_domain, own_domain), "trustDomain", "the installation's trust domain holds"),
             (differs(&mesh.root_namespace, own_root), "rootNamespace", "the installation's root namespace holds"),
             (mesh.protocol_detection_timeout.is_some(), "protocolDetectionTimeout", "the proxy's own 50 ms hold"),
+            (mesh.tcp_keepalive.is_some(), "tcpKeepalive", "the proxy's own keepalive probes are sent"),
             (mesh.dns_refresh_rate.is_some(), "dnsRefreshRate", "names are resolved again when their answers expire"),
             (
                 mesh.enable_prometheus_merge == Some(false),

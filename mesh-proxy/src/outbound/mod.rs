@@ -2,8 +2,9 @@
 //! answer.
 //!
 //! [`connection`] begins with a captured connection, [`place`] finds what its address means and [`named`] what its host
-//! does, [`http`] serves requests (open `http::serve_request` first), [`attempt`] makes one attempt with one endpoint,
-//! [`edits`] are the author's changes of headers and direct answers, [`tcp`] passes bytes, and [`labels`] are the series.
+//! does, [`http`] serves requests (open `http::serve_request` first), [`plan`] asks the routes, [`attempts`] tries
+//! endpoints and [`attempt`] says what became of one, [`edits`] are the author's changes of headers and direct answers,
+//! [`tcp`] passes bytes, and [`labels`] are the series.
 
 mod attempt;
 mod attempts;

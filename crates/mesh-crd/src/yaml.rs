@@ -17,6 +17,8 @@ use crate::position::{Position, Positions};
 pub const DEPTH_MAX: usize = 64;
 /// The most nodes that one document may have, aliases unfolded.
 pub const NODES_MAX: usize = 200_000;
+/// The most bytes of text that one document may come to: its words, aliases unfolded, and the paths of its fields.
+pub const TEXT_BYTES_MAX: usize = 64 << 20;
 
 /// Why a text is not YAML that we read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +36,7 @@ pub fn read(text: &str, first_line: u32) -> Result<(Value, Positions), YamlError
         parser: Parser::new_from_str(text),
         anchors: HashMap::new(),
         nodes: 0,
+        bytes: 0,
         positions: Positions::default(),
         path: String::new(),
         line_offset: first_line.saturating_sub(1),
@@ -49,11 +52,20 @@ pub fn write(value: &impl serde::Serialize) -> Result<String, String> {
 
 struct Composer<'t> {
     parser: Parser<'t, StrInput<'t>>,
-    anchors: HashMap<usize, (Value, usize)>,
+    anchors: HashMap<usize, Anchor>,
     nodes: usize,
+    bytes: usize,
     positions: Positions,
     path: String,
     line_offset: u32,
+}
+
+/// A value that aliases repeat, and what each repetition costs.
+#[derive(Clone)]
+struct Anchor {
+    value: Value,
+    nodes: usize,
+    bytes: usize,
 }
 
 impl<'t> Composer<'t> {
@@ -85,15 +97,17 @@ impl<'t> Composer<'t> {
             return Err(self.error(span, &format!("nested deeper than {DEPTH_MAX} levels")));
         }
         self.count(1, span)?;
-        let before = self.nodes;
+        let (nodes_before, bytes_before) = (self.nodes, self.bytes);
         let (value, anchor) = match event {
             Event::Alias(id) => {
-                let found = self.anchors.get(&id).cloned();
-                let (value, size) = found.ok_or_else(|| self.error(span, "an alias to something that contains it"))?;
-                self.count(size, span)?;
-                (value, 0)
+                let found = self.anchors.get(&id).map(|anchor| (anchor.nodes, anchor.bytes));
+                let (nodes, bytes) = found.ok_or_else(|| self.error(span, "an alias to something that contains it"))?;
+                self.count(nodes, span)?;
+                self.count_text(bytes, span)?;
+                (self.anchors.get(&id).map_or(Value::Null, |anchor| anchor.value.clone()), 0)
             }
             Event::Scalar(text, style, anchor, tag) => {
+                self.count_text(text.len(), span)?;
                 let tag = tag.filter(|tag| tag.is_yaml_core_schema()).map(|tag| tag.suffix.clone());
                 (scalar(&text, style, tag.as_deref()), anchor)
             }
@@ -102,7 +116,10 @@ impl<'t> Composer<'t> {
             _ => return Err(self.error(span, "the document ends in the middle of a value")),
         };
         if anchor > 0 {
-            self.anchors.insert(anchor, (value.clone(), self.nodes - before));
+            let (nodes, bytes) = (self.nodes - nodes_before, self.bytes - bytes_before);
+            // The copy that is kept costs as much as one repetition.
+            self.count_text(bytes, span)?;
+            self.anchors.insert(anchor, Anchor { value: value.clone(), nodes, bytes });
         }
         Ok(value)
     }
@@ -116,6 +133,7 @@ impl<'t> Composer<'t> {
             }
             let length = self.path.len();
             path::push_index(&mut self.path, items.len());
+            self.count_text(self.path.len(), span)?;
             self.positions.insert(&self.path, self.place(span.start));
             items.push(self.node(event, span, depth + 1)?);
             self.path.truncate(length);
@@ -140,6 +158,7 @@ impl<'t> Composer<'t> {
             };
             let length = self.path.len();
             path::push_key(&mut self.path, &key);
+            self.count_text(self.path.len(), span)?;
             self.positions.insert(&self.path, self.place(span.start));
             let (event, value_span) = self.next()?;
             let value = self.node(event, value_span, depth + 1)?;
@@ -164,6 +183,14 @@ impl<'t> Composer<'t> {
         self.nodes += nodes;
         if self.nodes > NODES_MAX {
             return Err(self.error(span, &format!("the document has more than {NODES_MAX} values")));
+        }
+        Ok(())
+    }
+
+    fn count_text(&mut self, bytes: usize, span: Span) -> Result<(), YamlError> {
+        self.bytes += bytes;
+        if self.bytes > TEXT_BYTES_MAX {
+            return Err(self.error(span, &format!("the document comes to more than {TEXT_BYTES_MAX} bytes")));
         }
         Ok(())
     }
@@ -270,6 +297,19 @@ mod tests {
             text.push_str(&format!("a{n}: &a{n} [{}]\n", vec![format!("*a{before}"); 10].join(", ")));
         }
         assert!(read(&text, 1).is_err_and(|error| error.message.contains("more than")));
+    }
+
+    #[test]
+    fn text_is_bounded_however_it_is_repeated() {
+        let word = "x".repeat(1 << 20);
+        let aliases = format!("a: &a {word}\nb: [{}]\n", vec!["*a"; 200].join(", "));
+        assert!(read(&aliases, 1).is_err_and(|error| error.message.contains("bytes")));
+        let merged = format!("a: &a {{k: {word}}}\nb: [{}]\n", vec!["*a"; 200].join(", "));
+        assert!(read(&merged, 1).is_err_and(|error| error.message.contains("bytes")));
+        // Every place below a long key is remembered under it.
+        let below = format!("? {word}\n: [{}]\n", vec!["1"; 200].join(", "));
+        assert!(read(&below, 1).is_err_and(|error| error.message.contains("bytes")));
+        assert!(read(&format!("a: &a {word}\nb: [*a, *a]\n"), 1).is_ok());
     }
 
     #[test]

@@ -29,6 +29,8 @@ use crate::publish::{Mailbox, StreamId, View};
 const FIRST_REQUEST_WAIT: Duration = Duration::from_secs(10);
 /// How long a pod that is not known yet is waited for.
 const POD_WAIT: Duration = Duration::from_secs(5);
+/// How long a proxy that reads nothing is waited for, to tell it why its stream ends.
+const LAST_WORD_WAIT: Duration = Duration::from_secs(5);
 /// Responses between the session and the transport: the next is made only when this one is taken.
 const RESPONSES_BUFFERED: usize = 1;
 /// Streams at once, those included that wait for their pod.
@@ -117,7 +119,7 @@ impl Stream {
         };
         if let Some(status) = end {
             // Gone already is as well.
-            let _ = self.responses.send(Err(status)).await;
+            let _ = timeout(LAST_WORD_WAIT, self.responses.send(Err(status))).await;
         }
     }
 

@@ -25,6 +25,7 @@ use tonic::transport::Server;
 use tonic::transport::server::Connected;
 
 use super::Ads;
+use super::peers::{Peers, Place};
 use crate::authn::Connection;
 use crate::ca::CertificateService;
 use crate::metrics::Metrics;
@@ -39,6 +40,13 @@ const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
 const READY_MAX: usize = 64;
 /// Streams of one connection: configuration, certificates, and room.
 const STREAMS_PER_CONNECTION_MAX: u32 = 16;
+/// A call for a certificate, in bytes: it is read before its caller is known.
+const SIGNING_REQUEST_BYTES_MAX: usize = 2 * mesh_tls::authority::CSR_BYTES_MAX;
+/// What a peer may have on its way to us, in bytes, per stream and per connection.
+const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 256 * 1024;
+/// Time until a call is answered: for a certificate, or that a stream begins.
+const CALL_WAIT: Duration = Duration::from_secs(30);
 /// Header list of one call, in bytes; a token takes about 1,500.
 const HEADER_BYTES_MAX: u32 = 16 * 1024;
 /// HTTP/2 ping after this silence, and how long it may take.
@@ -54,6 +62,7 @@ struct Accepted {
     tls: Box<TlsStream<TcpStream>>,
     connection: Connection,
     _slot: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 /// Finished handshakes, as tonic wants them.
@@ -73,6 +82,7 @@ pub(crate) async fn serve(
         tls,
         ready,
         metrics,
+        peers: Arc::default(),
         connections: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
         handshakes: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
         tasks: TaskTracker::new(),
@@ -82,7 +92,7 @@ pub(crate) async fn serve(
         .max_decoding_message_size(REQUEST_BYTES_MAX)
         .max_encoding_message_size(RESPONSE_BYTES_MAX);
     let certificates = IstioCertificateServiceServer::new(certificates)
-        .max_decoding_message_size(CERTIFICATE_MESSAGE_BYTES_MAX)
+        .max_decoding_message_size(SIGNING_REQUEST_BYTES_MAX)
         .max_encoding_message_size(CERTIFICATE_MESSAGE_BYTES_MAX);
     let serving = Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
@@ -90,6 +100,9 @@ pub(crate) async fn serve(
         .http2_max_header_list_size(HEADER_BYTES_MAX)
         .http2_max_pending_accept_reset_streams(Some(PENDING_RESETS_MAX))
         .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
+        .initial_stream_window_size(Some(STREAM_WINDOW_BYTES))
+        .initial_connection_window_size(Some(CONNECTION_WINDOW_BYTES))
+        .timeout(CALL_WAIT)
         .add_service(ads)
         .add_service(certificates)
         .serve_with_incoming_shutdown(Incoming::new(incoming), stop.cancelled_owned());
@@ -101,6 +114,7 @@ struct Acceptor {
     tls: ServerTls,
     ready: mpsc::Sender<io::Result<Accepted>>,
     metrics: Arc<Metrics>,
+    peers: Arc<Peers>,
     connections: Arc<Semaphore>,
     handshakes: Arc<Semaphore>,
     tasks: TaskTracker,
@@ -114,6 +128,10 @@ impl Acceptor {
                 () = stop.cancelled() => break,
             };
             let Some((socket, peer, slot, handshake)) = accepted else { continue };
+            let Some(place) = self.peers.enter(peer.ip()) else {
+                failed(&self.metrics, peer, "this address has too many connections");
+                continue;
+            };
             self.metrics.connections.set((CONNECTIONS_MAX - self.connections.available_permits()) as u64);
             let (tls, ready, metrics, stop) =
                 (self.tls.clone(), self.ready.clone(), self.metrics.clone(), stop.clone());
@@ -130,7 +148,7 @@ impl Acceptor {
                 };
                 let connection = describe(&tls, peer);
                 // The receiver is gone only when the server ends.
-                let _ = ready.send(Ok(Accepted { tls: Box::new(tls), connection, _slot: slot })).await;
+                let _ = ready.send(Ok(Accepted { tls: Box::new(tls), connection, _slot: slot, _place: place })).await;
             });
         }
         self.tasks.close();

@@ -171,9 +171,11 @@ fn side_ports(sandbox: &Sandbox) -> Result<()> {
         (format!("http://{}:15020/stats/prometheus", pod.address), "istio_requests_total"),
         (format!("http://{}:15090/stats/prometheus", pod.address), "istio_requests_total"),
     ] {
-        let said = fetch(sandbox, "legacy/client", &url, &[])?;
-        ensure!(said["status"] == 200, "{url}: {said}");
-        ensure!(said["body"].as_str().is_some_and(|body| body.contains(part)), "{url} does not have {part}");
+        for from in ["legacy/client", CLIENT] {
+            let said = fetch(sandbox, from, &url, &[])?;
+            ensure!(said["status"] == 200, "{url} from {from}: {said}");
+            ensure!(said["body"].as_str().is_some_and(|body| body.contains(part)), "{url} does not have {part}");
+        }
     }
     Ok(())
 }

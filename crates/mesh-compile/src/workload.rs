@@ -1,6 +1,6 @@
 //! Workloads: what a pod or a WorkloadEntry is, whoever asks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mesh_core::config::{Endpoint, Health, Locality, MtlsMode, ProxyKind, Workload};
 use mesh_core::identity::SpiffeId;
@@ -9,6 +9,9 @@ use mesh_crd::networking::WorkloadEntry;
 use mesh_crd::{Object, ObjectMeta, labels, names};
 
 use crate::objects::{Objects, parse_address, pod_addresses, pod_uid};
+
+/// Ports of a meshed pod that the redirect rules leave alone: metrics, probes and health.
+const UNCAPTURED: [u16; 3] = [names::port::STATUS, names::port::HEALTH, names::port::METRICS];
 
 impl Objects {
     /// A pod as an endpoint without ports, ready unless it is ending.
@@ -22,7 +25,10 @@ impl Objects {
         };
         let modes = self.port_modes(pod);
         let never = modes.default == MtlsMode::Disable && modes.ports.values().all(|mode| *mode == MtlsMode::Disable);
-        let plaintext = modes.ports.iter().filter(|(_, mode)| **mode == MtlsMode::Disable).map(|(port, _)| *port);
+        let disabled = modes.ports.iter().filter(|(_, mode)| **mode == MtlsMode::Disable).map(|(port, _)| *port);
+        // The proxy's own open ports are not captured: a meshed Prometheus scrapes them in plaintext, as any other does.
+        let uncaptured = UNCAPTURED.into_iter().filter(|_| label && ours);
+        let plaintext: BTreeSet<u16> = disabled.chain(uncaptured).collect();
         Endpoint {
             uid: pod_uid(pod).into(),
             addresses: pod_addresses(pod),
@@ -36,7 +42,7 @@ impl Objects {
             weight: 1,
             proxy,
             mesh_tls: label && !never,
-            plaintext_ports: plaintext.collect(),
+            plaintext_ports: plaintext.into_iter().collect(),
             workload: self.pod_workload(pod),
         }
     }

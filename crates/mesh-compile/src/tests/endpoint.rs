@@ -62,7 +62,8 @@ metadata: {name: p, namespace: one}
 spec: {selector: {matchLabels: {app: a}}, mtls: {mode: STRICT}, portLevelMtls: {9000: {mode: DISABLE}}}
 ";
     let a = &endpoints(&two_and(disable), "one/a.one.svc.cluster.local")[0];
-    assert_eq!((a.mesh_tls, a.plaintext_ports.as_slice()), (true, &[9000][..]));
+    // The proxy's own open ports are plaintext always.
+    assert_eq!((a.mesh_tls, a.plaintext_ports.as_slice()), (true, &[9000, 15020, 15021, 15090][..]));
     let never = "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: p, namespace: one}\nspec: {mtls: {mode: DISABLE}}\n";
     assert!(!endpoints(&two_and(never), "one/a.one.svc.cluster.local")[0].mesh_tls);
 }

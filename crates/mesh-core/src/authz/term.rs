@@ -216,9 +216,14 @@ fn within(nets: &[IpNet], address: std::net::IpAddr) -> bool {
 /// Hosts are compared without case and trailing dot; with their port only where the pattern says one.
 fn host_matches(values: &[HostValue], authority: &str) -> Answer {
     let Ok(parsed) = parse_authority(authority) else { return Answer::NothingThere };
-    let matches = |host: &HostValue| match host.with_port {
-        true => host.value.matches_ignoring_case(authority.as_bytes()),
-        false => host.value.matches_ignoring_case(parsed.host.as_bytes()),
+    // As the host is read, not as it is written: `a.:080` is `a:80`.
+    let with_port = |port: u16| match parsed.host.contains(':') {
+        true => format!("[{}]:{port}", parsed.host),
+        false => format!("{}:{port}", parsed.host),
+    };
+    let matches = |host: &HostValue| match (host.with_port, parsed.port) {
+        (true, Some(port)) => host.value.matches_ignoring_case(with_port(port).as_bytes()),
+        _ => host.value.matches_ignoring_case(parsed.host.as_bytes()),
     };
     Answer::Known(values.iter().any(matches))
 }

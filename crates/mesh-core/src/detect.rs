@@ -25,7 +25,7 @@ pub enum First {
     Http2,
     /// A ClientHello; whether it offers one of the mesh's ALPNs.
     Tls {
-        /// [`sniff::ClientHello::offers_mesh`].
+        /// The ClientHello offers one of the protocols by which a mesh's proxy says that it is one.
         mesh: bool,
     },
     /// Anything else.

@@ -12,7 +12,6 @@
 //! | [`route`] | where a request or connection goes |
 //! | [`fault`] | whether it is delayed or aborted on purpose |
 //! | [`balance`], [`limits`], [`outlier`] | which endpoint gets it, if any may |
-//! | [`client_tls`] | what is spoken to it, and who it must prove to be |
 //! | [`retry`] | whether a failed attempt is worth another |
 //! | [`reason`] | what to call a failure that we made, whose it is, and what to do next |
 //!
@@ -20,7 +19,6 @@
 
 pub mod authz;
 pub mod balance;
-pub mod client_tls;
 pub mod config;
 pub mod destination;
 pub mod detect;

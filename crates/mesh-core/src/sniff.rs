@@ -1,11 +1,7 @@
 //! What the first bytes of a connection are.
 //!
 //! The answer never changes with how the bytes were cut: [`sniff`] says [`First::NeedMore`] until every continuation
-//! gives the same answer. It looks at no more than [`SNIFF_BYTES_MAX`].
-
-mod hello;
-
-pub use hello::{ClientHello, HELLO_BYTES_MAX, Hello, MESH_ALPN, client_hello};
+//! gives the same answer. It looks at no more than [`SNIFF_BYTES_MAX`]. What a ClientHello says is read by `mesh-tls`.
 
 /// Bytes after which a decision is always made.
 pub const SNIFF_BYTES_MAX: usize = 8192;

@@ -60,51 +60,6 @@ fn a_long_line_is_decided_at_the_bound() {
     assert_eq!(sniff(&long), First::Http1);
 }
 
-/// A ClientHello as one handshake message, in records of at most `record` bytes.
-pub(crate) fn hello(sni: Option<&str>, alpn: &[&[u8]], record: usize) -> Vec<u8> {
-    let vector = |bytes: &[u8]| [&(bytes.len() as u16).to_be_bytes()[..], bytes].concat();
-    let mut extensions = vec![0x0a, 0x0a, 0, 0];
-    if let Some(sni) = sni {
-        let name = [&[0][..], &vector(sni.as_bytes())].concat();
-        extensions.extend([&[0, 0][..], &vector(&vector(&name))].concat());
-    }
-    if !alpn.is_empty() {
-        let list: Vec<u8> = alpn.iter().flat_map(|p| [&[p.len() as u8][..], p].concat()).collect();
-        extensions.extend([&[0, 16][..], &vector(&vector(&list))].concat());
-    }
-    let mut body = vec![3, 3];
-    body.extend([7; 32]);
-    body.extend([0, 0, 2, 0x13, 0x01, 1, 0]);
-    body.extend(vector(&extensions));
-    let mut message = vec![1, 0];
-    message.extend(vector(&body));
-    message.chunks(record).flat_map(|part| [&[22, 3, 1][..], &vector(part)].concat()).collect()
-}
-
-#[test]
-fn a_hello_says_its_name_and_protocols() {
-    for record in [1, 7, 16_000] {
-        let bytes = hello(Some("A.Example.com."), &[b"istio-h2", b"istio"], record);
-        let Hello::Complete(parsed) = client_hello(&bytes) else { panic!("{record}") };
-        assert_eq!(parsed.sni.as_deref(), Some("a.example.com"));
-        assert_eq!(parsed.alpn, [b"istio-h2".to_vec(), b"istio".to_vec()]);
-        assert!(parsed.offers_mesh());
-    }
-    let Hello::Complete(parsed) = client_hello(&hello(None, &[b"h2"], 16_000)) else { panic!() };
-    assert_eq!(parsed.sni, None);
-    assert!(!parsed.offers_mesh());
-}
-
-#[test]
-fn a_hello_that_contradicts_itself_is_none() {
-    let mut bytes = hello(Some("a"), &[], 16_000);
-    let last = bytes.len() - 1;
-    bytes[last - 1] = 0xff;
-    assert_eq!(client_hello(&bytes), Hello::Invalid);
-    assert_eq!(client_hello(&[22, 3, 1, 0, 4, 1, 1, 0, 0]), Hello::Invalid, "longer than we read");
-    assert_eq!(client_hello(b"GET / HTTP/1.1\r\n"), Hello::Invalid);
-}
-
 proptest! {
     #[test]
     fn sniffing_does_not_depend_on_how_bytes_are_cut(
@@ -119,19 +74,6 @@ proptest! {
         for cut in 0..bytes.len() {
             let part = sniff(&bytes[..cut]);
             prop_assert!(part == First::NeedMore || part == whole, "{} of {:?}: {:?}, {:?}", cut, bytes, part, whole);
-        }
-    }
-
-    #[test]
-    fn a_hello_does_not_depend_on_how_bytes_are_cut(record in 1..200_usize, noise in any::<u8>(), at in 0..300_usize) {
-        let mut bytes = hello(Some("reviews.bookinfo"), &[b"istio", b"h2"], record);
-        if let Some(byte) = bytes.get_mut(at) {
-            *byte = noise;
-        }
-        let whole = client_hello(&bytes);
-        for cut in 0..bytes.len() {
-            let part = client_hello(&bytes[..cut]);
-            prop_assert!(part == Hello::NeedMore || part == whole, "{}", cut);
         }
     }
 }

@@ -3,6 +3,8 @@
 //! mesh-control gets the public half as a JWKS file. The private key exists in the supervisor's memory only; a new
 //! supervisor makes a new key, since all its pods are new too.
 
+#![expect(missing_docs, reason = "fields have the names and the meaning of Kubernetes' API")]
+
 use anyhow::Context as _;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
@@ -20,7 +22,6 @@ const LIFE_SECONDS_MIN: u64 = 600;
 
 /// Whom a token speaks for.
 #[derive(Clone, Copy, Debug)]
-#[allow(missing_docs)]
 pub struct Subject<'a> {
     pub namespace: &'a str,
     pub pod: &'a str,

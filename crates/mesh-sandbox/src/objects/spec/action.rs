@@ -1,5 +1,7 @@
 //! Probes and hooks: what is done, how often, how long.
 
+#![expect(missing_docs, reason = "fields have the names and the meaning of Kubernetes' API")]
+
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -8,7 +10,6 @@ use super::Rest;
 /// A probe. Defaults are Kubernetes': period 10 s, timeout 1 s, one success, three failures.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-#[allow(missing_docs)]
 pub struct Probe {
     #[serde(flatten)]
     pub action: Action,
@@ -22,7 +23,6 @@ pub struct Probe {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-#[allow(missing_docs)]
 pub struct Lifecycle {
     pub post_start: Option<Action>,
     pub pre_stop: Option<Action>,
@@ -33,7 +33,6 @@ pub struct Lifecycle {
 /// What a probe or a hook does.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-#[allow(missing_docs)]
 pub struct Action {
     pub exec: Option<ExecAction>,
     pub http_get: Option<HttpGet>,
@@ -44,14 +43,12 @@ pub struct Action {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-#[allow(missing_docs)]
 pub struct ExecAction {
     pub command: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-#[allow(missing_docs)]
 pub struct HttpGet {
     pub path: Option<String>,
     pub port: Value,
@@ -62,7 +59,6 @@ pub struct HttpGet {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-#[allow(missing_docs)]
 pub struct HttpHeader {
     pub name: String,
     pub value: String,
@@ -70,7 +66,6 @@ pub struct HttpHeader {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-#[allow(missing_docs)]
 pub struct TcpSocket {
     pub port: Value,
     pub host: Option<String>,
@@ -78,7 +73,6 @@ pub struct TcpSocket {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-#[allow(missing_docs)]
 pub struct GrpcAction {
     pub port: Value,
     pub service: Option<String>,
@@ -86,7 +80,6 @@ pub struct GrpcAction {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-#[allow(missing_docs)]
 pub struct SleepAction {
     pub seconds: u64,
 }

@@ -1,5 +1,7 @@
 //! Where a container's environment comes from.
 
+#![expect(missing_docs, reason = "fields have the names and the meaning of Kubernetes' API")]
+
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -7,7 +9,6 @@ use super::Rest;
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-#[allow(missing_docs)]
 pub struct EnvVar {
     pub name: String,
     pub value: Option<String>,
@@ -16,7 +17,6 @@ pub struct EnvVar {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-#[allow(missing_docs)]
 pub struct EnvSource {
     pub field_ref: Option<FieldRef>,
     pub resource_field_ref: Option<ResourceFieldRef>,
@@ -28,14 +28,12 @@ pub struct EnvSource {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-#[allow(missing_docs)]
 pub struct FieldRef {
     pub field_path: String,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-#[allow(missing_docs)]
 pub struct ResourceFieldRef {
     pub container_name: Option<String>,
     pub resource: String,
@@ -44,7 +42,6 @@ pub struct ResourceFieldRef {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-#[allow(missing_docs)]
 pub struct KeyRef {
     pub name: String,
     pub key: String,
@@ -53,7 +50,6 @@ pub struct KeyRef {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-#[allow(missing_docs)]
 pub struct EnvFrom {
     pub prefix: String,
     pub config_map_ref: Option<NameRef>,
@@ -62,7 +58,6 @@ pub struct EnvFrom {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-#[allow(missing_docs)]
 pub struct NameRef {
     pub name: String,
     pub optional: bool,

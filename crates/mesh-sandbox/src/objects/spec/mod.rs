@@ -3,6 +3,8 @@
 //! Every structure collects the keys it does not know. They are shown by `meshctl sandbox status`, so that nobody
 //! believes that an affinity or a resource limit was honoured.
 
+#![expect(missing_docs, reason = "fields have the names and the meaning of Kubernetes' API")]
+
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
@@ -25,7 +27,6 @@ pub type Rest = BTreeMap<String, Value>;
 /// `Pod.spec`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-#[allow(missing_docs)] // the fields are Kubernetes' own; its API reference says what they mean
 pub struct PodSpec {
     pub init_containers: Vec<Container>,
     pub containers: Vec<Container>,
@@ -46,7 +47,6 @@ pub struct PodSpec {
 /// A container, of `containers` or of `initContainers`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-#[allow(missing_docs)]
 pub struct Container {
     pub name: String,
     pub image: String,
@@ -81,7 +81,6 @@ impl Container {
 /// `resources`: not enforced, but readable through `resourceFieldRef`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-#[allow(missing_docs)]
 pub struct Resources {
     pub limits: BTreeMap<String, Value>,
     pub requests: BTreeMap<String, Value>,
@@ -91,7 +90,6 @@ pub struct Resources {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-#[allow(missing_docs)]
 pub struct ContainerPort {
     pub name: Option<String>,
     pub container_port: u16,
@@ -102,7 +100,6 @@ pub struct ContainerPort {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-#[allow(missing_docs)]
 pub struct HostAlias {
     pub ip: String,
     pub hostnames: Vec<String>,
@@ -110,7 +107,6 @@ pub struct HostAlias {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-#[allow(missing_docs)]
 pub struct SecurityContext {
     pub run_as_user: Option<u32>,
     pub run_as_group: Option<u32>,
@@ -127,7 +123,6 @@ pub struct SecurityContext {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-#[allow(missing_docs)]
 pub struct Capabilities {
     pub add: Vec<String>,
     pub drop: Vec<String>,

@@ -1,5 +1,7 @@
 //! Volumes, and where containers see them.
 
+#![expect(missing_docs, reason = "fields have the names and the meaning of Kubernetes' API")]
+
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -8,7 +10,6 @@ use super::{FieldRef, ResourceFieldRef, Rest};
 /// A volume; exactly one of the sources is set.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-#[allow(missing_docs)]
 pub struct Volume {
     pub name: String,
     pub empty_dir: Option<EmptyDir>,
@@ -24,7 +25,6 @@ pub struct Volume {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-#[allow(missing_docs)]
 pub struct EmptyDir {
     pub medium: String,
     pub size_limit: Option<Value>,
@@ -32,14 +32,12 @@ pub struct EmptyDir {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-#[allow(missing_docs)]
 pub struct HostPath {
     pub path: String,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-#[allow(missing_docs)]
 pub struct ConfigMapVolume {
     pub name: String,
     pub items: Vec<KeyToPath>,
@@ -49,7 +47,6 @@ pub struct ConfigMapVolume {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-#[allow(missing_docs)]
 pub struct SecretVolume {
     #[serde(alias = "name")] // as a projected source it is called `name`
     pub secret_name: String,
@@ -60,7 +57,6 @@ pub struct SecretVolume {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-#[allow(missing_docs)]
 pub struct KeyToPath {
     pub key: String,
     pub path: String,
@@ -69,7 +65,6 @@ pub struct KeyToPath {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-#[allow(missing_docs)]
 pub struct DownwardVolume {
     pub items: Vec<DownwardItem>,
     pub default_mode: Option<u32>,
@@ -77,7 +72,6 @@ pub struct DownwardVolume {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-#[allow(missing_docs)]
 pub struct DownwardItem {
     pub path: String,
     pub field_ref: Option<FieldRef>,
@@ -87,7 +81,6 @@ pub struct DownwardItem {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-#[allow(missing_docs)]
 pub struct ProjectedVolume {
     pub sources: Vec<ProjectedSource>,
     pub default_mode: Option<u32>,
@@ -95,7 +88,6 @@ pub struct ProjectedVolume {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-#[allow(missing_docs)]
 pub struct ProjectedSource {
     pub service_account_token: Option<TokenSource>,
     pub config_map: Option<ConfigMapVolume>,
@@ -108,7 +100,6 @@ pub struct ProjectedSource {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-#[allow(missing_docs)]
 pub struct TokenSource {
     pub audience: Option<String>,
     pub expiration_seconds: Option<u64>,
@@ -117,7 +108,6 @@ pub struct TokenSource {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-#[allow(missing_docs)]
 pub struct VolumeMount {
     pub name: String,
     pub mount_path: String,

@@ -28,6 +28,9 @@ pub enum MatchError {
     /// Not a regular expression, or too large once compiled.
     #[error("the regular expression {0:?} does not compile: {1}")]
     Regex(String, String),
+    /// What a regular expression's matches are replaced by is longer than [`REGEX_BYTES_MAX`].
+    #[error("the replacement is longer than {REGEX_BYTES_MAX} bytes")]
+    ReplacementTooLong,
     /// Not a path template.
     #[error("the path template {0:?} is not valid: {1}")]
     Template(String, &'static str),

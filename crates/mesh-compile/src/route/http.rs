@@ -7,6 +7,7 @@ use mesh_core::config::{
     Abort, Delay, DirectResponse, Fault, HttpAction, HttpRule, Percent, Redirect, RedirectPort, Rewrite,
     WeightedDestination,
 };
+use mesh_core::matching::REGEX_BYTES_MAX;
 use mesh_crd::networking::{
     self, BodySpecifier, DerivePort, FaultAbortError, FaultDelayKind, HttpRedirect, HttpRoute, HttpRouteDestination,
 };
@@ -113,6 +114,12 @@ impl Rules<'_, '_> {
                 return Err("only one of rewrite.uri and rewrite.uriRegexRewrite may be set".to_owned());
             }
             self.check_regex(check_part_regex, &regex.match_)?;
+            if regex.rewrite.len() > REGEX_BYTES_MAX {
+                return Err(format!("rewrite.uriRegexRewrite.rewrite is longer than {REGEX_BYTES_MAX} bytes"));
+            }
+            if !headers::is_value(&regex.rewrite) || regex.rewrite.contains(' ') {
+                return Err("rewrite.uriRegexRewrite.rewrite has characters that a path cannot have".to_owned());
+            }
             rewrite.uri_regex = Some((regex.match_.clone(), regex.rewrite.clone()));
         }
         rewrite.uri = filled(&written.uri);

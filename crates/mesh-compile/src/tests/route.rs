@@ -256,3 +256,17 @@ fn a_virtual_service_has_a_bounded_number_of_regular_expressions() {
     let problems = objects.validate(&virtual_service);
     assert!(problems.iter().any(|problem| problem.message.contains("more than 256")), "{problems:?}");
 }
+
+#[test]
+fn a_rewrite_by_regular_expression_makes_a_path_and_nothing_else() {
+    let broken = |rewrite: &str| {
+        let text = format!(
+            "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: v, namespace: one}}\nspec: {{hosts: [a], http: [{{rewrite: {{uriRegexRewrite: {{match: x, rewrite: {rewrite:?}}}}}, route: [{{destination: {{host: a}}}}]}}]}}\n"
+        );
+        let table = super::compiled!(RouteTable, &super::two_and(&text), "one", "routes/one/a.one.svc.cluster.local");
+        matches!(table.http[0].action, mesh_core::config::HttpAction::Invalid(_))
+    };
+    assert!(!broken("/y"));
+    assert!(broken("/y HTTP/1.1\r\nevil: 1") && broken("/y\n") && broken("/y z"));
+    assert!(broken(&"y".repeat(1025)) && !broken(&"y".repeat(1024)));
+}

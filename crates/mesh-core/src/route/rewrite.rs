@@ -6,8 +6,12 @@ use regex::bytes::Regex;
 
 use super::Matched;
 use crate::config::{Redirect, RedirectPort, Rewrite};
-use crate::matching::{MatchError, compile_regex_unanchored};
+use crate::matching::{MatchError, REGEX_BYTES_MAX, compile_regex_unanchored};
 use crate::request::RequestHead;
+
+/// Longest path that a regular expression may make of another, in bytes: one that repeats what it matched could fill the
+/// memory with a single request.
+const REWRITTEN_BYTES_MAX: usize = 64 * 1024;
 
 /// A changed target.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +32,9 @@ pub(super) struct Rewriter {
 impl Rewriter {
     pub(super) fn compile(written: &Rewrite) -> Result<Self, MatchError> {
         let regex = match &written.uri_regex {
+            Some((_, replacement)) if replacement.len() > REGEX_BYTES_MAX => {
+                return Err(MatchError::ReplacementTooLong);
+            }
             Some((pattern, replacement)) => {
                 Some((compile_regex_unanchored(pattern)?, groups_for_regex(replacement).into()))
             }
@@ -42,10 +49,9 @@ impl Rewriter {
 
     pub(super) fn apply(&self, path: &str, query: Option<&str>, matched: Matched) -> Rewritten<'_> {
         let path = match (&self.regex, &self.uri) {
+            // A group can cut within a character; what is no text then, or too long, is left as it was.
             (Some((regex, replacement)), _) => {
-                let replaced = regex.replace_all(path.as_bytes(), replacement.as_bytes());
-                // A group can cut within a character; what is no text then is left as it was.
-                String::from_utf8(replaced.into_owned()).ok()
+                replace_all(regex, path, replacement.as_bytes()).and_then(|path| String::from_utf8(path).ok())
             }
             (None, Some(uri)) => Some(replace_path(path, uri, matched)),
             (None, None) => None,
@@ -53,6 +59,23 @@ impl Rewriter {
         let path_and_query = path.map(|path| with_query(rooted(path), query));
         Rewritten { path_and_query, authority: self.authority.as_deref() }
     }
+}
+
+/// All matches replaced; `None` where that would come to more than [`REWRITTEN_BYTES_MAX`].
+fn replace_all(regex: &Regex, path: &str, replacement: &[u8]) -> Option<Vec<u8>> {
+    let path = path.as_bytes();
+    let (mut replaced, mut from) = (Vec::with_capacity(path.len()), 0);
+    for captures in regex.captures_iter(path) {
+        let whole = captures.get_match();
+        replaced.extend_from_slice(&path[from..whole.start()]);
+        captures.expand(replacement, &mut replaced);
+        from = whole.end();
+        if replaced.len() > REWRITTEN_BYTES_MAX {
+            return None;
+        }
+    }
+    replaced.extend_from_slice(&path[from..]);
+    (replaced.len() <= REWRITTEN_BYTES_MAX).then_some(replaced)
 }
 
 /// The matched prefix replaced, or the whole path (VirtualService, `rewrite.uri`). As in Istio, nothing is added or

@@ -219,6 +219,10 @@ fn a_rewrite_replaces_what_was_matched() {
     check(prefix("/"), regex("^/service/([^/]+)(/.*)$", r"\2/instance/\1"), "GET /service/foo/v1", "/v1/instance/foo");
     check(prefix("/"), regex("one", "two"), "GET /xx/one/one", "/xx/two/two");
     check(prefix("/"), regex("(?i)/xxx/", "/y$1/"), "GET /aaa/XxX/b", "/aaa/y$1/b");
+    // What would grow without bound stays as it was.
+    let long = format!("GET /{}", "a".repeat(8000));
+    assert_eq!(rewritten(prefix("/"), regex("a", &"b".repeat(1000)), &long).0, None);
+    assert_eq!(rewritten(prefix("/"), regex("^(.*)$", &r"\1".repeat(100)), &long).0, None);
     let authority = Rewrite { authority: Some("other".into()), ..Rewrite::default() };
     assert_eq!(rewritten(None, authority, "GET /a"), (None, Some("other".into())));
 }

@@ -127,7 +127,7 @@ catalogue! {
     /// Plaintext where STRICT asks for mutual TLS.
     PlaintextRefused => "plaintext_refused" Policy "-" 403 7
         "plaintext was refused: the port's PeerAuthentication is STRICT",
-        "meshctl get peerauthentication; inject a sidecar into the client";
+        "meshctl sandbox get peerauthentications; inject a sidecar into the client";
     /// TLS that is not the mesh's, where STRICT asks for the mesh's.
     ForeignTlsRefused => "foreign_tls_refused" Policy "-" 403 7
         "TLS that is not the mesh's was refused: the port's PeerAuthentication is STRICT",
@@ -167,7 +167,7 @@ catalogue! {
     /// An AuthorizationPolicy denied it.
     PolicyDenied => "policy_denied" Policy "-" 403 7
         "an AuthorizationPolicy denied the request, or none of the ALLOW policies matched",
-        "the access log names the policy and rule; meshctl get authorizationpolicy";
+        "the access log names the policy and rule; meshctl sandbox get authorizationpolicies";
     /// No rule of the VirtualService matches.
     NoRoute => "no_route" Configuration "NR" 404 12
         "no rule of the route matches the request",

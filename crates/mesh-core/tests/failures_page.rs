@@ -5,20 +5,30 @@ use std::path::Path;
 
 use mesh_core::reason::Reason;
 
-const HEAD: &str = "# Why did this fail?
+const HEAD: &str = r#"# Why did this fail?
 
 Every failure that the mesh makes itself has a reason. The same code stands in the response header `mesh-reason`, in the
 access log (`reason`), and in the metric label `reason`; Envoy's response flag stands beside it for tools that read that.
 An answer without a `mesh-reason` header came from the application.
 
 ```console
-$ meshctl sandbox exec -n bookinfo productpage-v1 -- example-apps fetch http://reviews:9080/reviews/0
-$ meshctl sandbox logs -n bookinfo productpage-v1 -c mesh-proxy
+$ meshctl sandbox apply -f examples/bookinfo/routing/access-log.yaml -f examples/bookinfo/routing/deny-ratings.yaml
+...
+authorizationpolicy/nobody-reads-ratings (namespace bookinfo) created
+$ meshctl sandbox exec productpage-v1 -n bookinfo -- example-apps fetch -i http://ratings:9080/ratings/0
+HTTP/1.1 403
+...
+mesh-reason: policy_denied
+...
+$ meshctl sandbox logs ratings-v1 -n bookinfo -c mesh-proxy
+...
+{...,"path":"/ratings/0",...,"response_code":403,...,"reason":"policy_denied",...}
+...
 ```
 
 | reason | whose fault | flag | HTTP | what happened | what to do |
 |---|---|---|---|---|---|
-";
+"#;
 
 fn page() -> String {
     let mut page = HEAD.to_owned();

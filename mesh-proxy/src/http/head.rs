@@ -36,6 +36,10 @@ pub(crate) enum BadHead {
     Target,
     #[error("Content-Length and Transfer-Encoding together")]
     Framing,
+    #[error("a request's Transfer-Encoding can only be chunked")]
+    Encoding,
+    #[error("the target * is for OPTIONS only")]
+    Star,
     #[error("CONNECT is not served here")]
     Connect,
 }
@@ -52,11 +56,22 @@ pub(crate) fn take_target(parts: &mut Parts, mode: PathNormalization) -> Result<
     if parts.headers.contains_key(CONTENT_LENGTH) && parts.headers.contains_key(TRANSFER_ENCODING) {
         return Err(BadHead::Framing);
     }
+    // The body is framed anew, and an encoding below `chunked` would no longer be named to the application.
+    let mut encodings = parts.headers.get_all(TRANSFER_ENCODING).iter();
+    if encodings.next().is_some_and(|one| !one.as_bytes().eq_ignore_ascii_case(b"chunked"))
+        || encodings.next().is_some()
+    {
+        return Err(BadHead::Encoding);
+    }
     let authority = take_authority(parts)?;
     mesh_core::destination::parse_authority(&authority).map_err(|_| BadHead::Authority)?;
     let raw = parts.uri.path();
     // `OPTIONS http://host` (absolute form without a path) means `*`.
     let raw = if raw.is_empty() { if parts.method == Method::OPTIONS { "*" } else { "/" } } else { raw };
+    // It matches no rule about paths, so a method that means something to the application must not come with it.
+    if raw == "*" && parts.method != Method::OPTIONS {
+        return Err(BadHead::Star);
+    }
     let path = path::normalize(raw, mode).map_err(BadHead::Path)?.into_owned();
     let query = parts.uri.query().map(str::to_owned);
     Ok(Target { authority, path, query })
@@ -185,6 +200,14 @@ mod tests {
             taken("POST", "/", &[("host", "a"), ("content-length", "1"), ("transfer-encoding", "chunked")]),
             Err(BadHead::Framing)
         );
+        for encodings in [&["gzip, chunked"][..], &["chunked, chunked"], &["gzip", "chunked"], &["chunked", "chunked"]]
+        {
+            let mut headers = vec![("host", "a")];
+            headers.extend(encodings.iter().map(|encoding| ("transfer-encoding", *encoding)));
+            assert_eq!(taken("POST", "/", &headers), Err(BadHead::Encoding), "{encodings:?}");
+        }
+        assert!(taken("POST", "/", &[("host", "a"), ("transfer-encoding", "Chunked")]).is_ok());
+        assert_eq!(taken("GET", "*", &[("host", "a")]), Err(BadHead::Star));
         assert_eq!(taken("CONNECT", "a:80", &[]), Err(BadHead::Connect));
         assert!(matches!(taken("GET", "/a%00", &[("host", "a")]), Err(BadHead::Path(_))));
     }

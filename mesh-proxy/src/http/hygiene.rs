@@ -6,7 +6,10 @@
 
 use std::fmt::Write;
 
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, HeaderMap, HeaderName,
+    HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
 use mesh_core::identity::SpiffeId;
 use mesh_tls::Peer;
 
@@ -35,28 +38,63 @@ const IDENTITY_HEADERS: [&str; 6] = [
     "x-envoy-internal",
 ];
 
+/// Headers that say how a message is framed, where it goes or who sends it: in trailers they have no meaning
+/// (RFC 9110, section 6.5.1), but an application that merges trailers into its headers would believe them.
+const NEVER_IN_TRAILERS: [HeaderName; 12] = [
+    CONTENT_LENGTH,
+    TRANSFER_ENCODING,
+    CONNECTION,
+    UPGRADE,
+    TE,
+    TRAILER,
+    HOST,
+    AUTHORIZATION,
+    COOKIE,
+    CONTENT_TYPE,
+    CONTENT_ENCODING,
+    REQUEST_ID,
+];
+
 /// Removes what a plaintext peer has no right to say.
 pub(crate) fn from_plaintext_peer(headers: &mut HeaderMap) {
-    for name in IDENTITY_HEADERS {
-        headers.remove(name);
-    }
-    remove_mesh(headers);
+    remove_where(headers, |name| is_mesh(name) || IDENTITY_HEADERS.iter().any(|identity| is_alias(name, identity)));
 }
 
-/// Removes the mesh's own headers.
+/// Removes the mesh's own headers, and other spellings of the identity headers: no proxy writes those, but applications
+/// that turn headers into variables (CGI, WSGI) take `x_forwarded_client_cert` for the real one.
 pub(crate) fn remove_mesh(headers: &mut HeaderMap) {
+    let is_other_spelling =
+        |name: &str| name.contains('_') && IDENTITY_HEADERS.iter().any(|identity| is_alias(name, identity));
+    remove_where(headers, |name| is_mesh(name) || is_other_spelling(name));
+}
+
+/// Removes from a request's trailers what only a head may say.
+pub(crate) fn clean_trailers(trailers: &mut HeaderMap) {
+    from_plaintext_peer(trailers);
+    for name in &NEVER_IN_TRAILERS {
+        trailers.remove(name);
+    }
+}
+
+fn remove_where(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
     // Nearly every message has none, so nothing is allocated then.
-    if !headers.keys().any(is_mesh) {
+    if !headers.keys().any(|name| unwanted(name.as_str())) {
         return;
     }
-    let ours: Vec<HeaderName> = headers.keys().filter(|name| is_mesh(name)).cloned().collect();
-    for name in ours {
+    let found: Vec<HeaderName> = headers.keys().filter(|name| unwanted(name.as_str())).cloned().collect();
+    for name in found {
         headers.remove(name);
     }
 }
 
-fn is_mesh(name: &HeaderName) -> bool {
-    name.as_str().starts_with("mesh-")
+fn is_mesh(name: &str) -> bool {
+    name.starts_with("mesh-") || name.starts_with("mesh_")
+}
+
+/// Whether a name is this one, `_` and `-` being the same.
+fn is_alias(name: &str, of: &str) -> bool {
+    let folded = |byte: u8| if byte == b'_' { b'-' } else { byte };
+    name.len() == of.len() && name.bytes().map(folded).eq(of.bytes())
 }
 
 /// Appends our statement about the peer to `x-forwarded-client-cert`: `By=<us>;Hash=<certificate>;Subject="";URI=<peer>`.
@@ -108,10 +146,34 @@ mod tests {
         headers.insert(XFCC, HeaderValue::from_static("By=spiffe://td/ns/a/sa/admin"));
         headers.insert(MESH_PEER, HeaderValue::from_static("w=admin"));
         headers.insert("mesh-anything", HeaderValue::from_static("1"));
+        headers.insert("x_forwarded_client_cert", HeaderValue::from_static("By=spiffe://td/ns/a/sa/admin"));
+        headers.insert("x-forwarded_client-cert", HeaderValue::from_static("By=spiffe://td/ns/a/sa/admin"));
+        headers.insert("mesh_peer", HeaderValue::from_static("w=admin"));
         headers.insert("x-user", HeaderValue::from_static("jason"));
         from_plaintext_peer(&mut headers);
         assert_eq!(headers.len(), 1);
         assert!(headers.contains_key("x-user"));
+    }
+
+    #[test]
+    fn trailers_claim_no_identity_and_no_framing() {
+        let mut trailers = HeaderMap::new();
+        for name in
+            ["x-forwarded-client-cert", "mesh-upgraded", "content-length", "host", "authorization", "grpc-status"]
+        {
+            trailers.insert(name, HeaderValue::from_static("0"));
+        }
+        clean_trailers(&mut trailers);
+        assert_eq!(trailers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["grpc-status"]);
+    }
+
+    #[test]
+    fn only_the_true_spelling_of_a_verified_peers_statement_is_kept() {
+        let mut headers = HeaderMap::new();
+        headers.insert(XFCC, HeaderValue::from_static("By=a"));
+        headers.insert("x_forwarded_client_cert", HeaderValue::from_static("By=b"));
+        remove_mesh(&mut headers);
+        assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-forwarded-client-cert"]);
     }
 
     #[test]

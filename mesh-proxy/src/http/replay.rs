@@ -129,14 +129,15 @@ impl Replay {
 impl Source {
     fn poll_client(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match std::task::ready!(Pin::new(&mut self.body).poll_frame(cx)) {
-            Some(Ok(frame)) => {
+            Some(Ok(mut frame)) => {
                 if let Some(bytes) = frame.data_ref() {
                     self.read_bytes += bytes.len() as u64;
                     if let Some(messages) = &mut self.messages {
                         messages.add(bytes);
                     }
                     self.keep(bytes);
-                } else if let Some(trailers) = frame.trailers_ref() {
+                } else if let Some(trailers) = frame.trailers_mut() {
+                    super::hygiene::clean_trailers(trailers);
                     self.trailers = Some(trailers.clone());
                     self.ended = true;
                 }

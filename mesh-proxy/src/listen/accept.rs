@@ -14,8 +14,9 @@ use tracing::{error, warn};
 use super::local::Local;
 use crate::telemetry::own::Direction;
 
-/// Client connections of the whole process, both directions together. With its other half each costs two descriptors.
-pub(crate) const CONNECTIONS_MAX: u64 = 16_384;
+/// Client connections of the whole process in each direction. They count apart, so that whoever opens many to the pod
+/// does not stop what the pod asks of others. With its other half each costs two descriptors.
+pub(crate) const CONNECTIONS_MAX: u64 = 8_192;
 /// Pause after a failure to accept that will not be over at once (no descriptors, no memory).
 const FAILURE_PAUSE: Duration = Duration::from_millis(50);
 
@@ -54,7 +55,7 @@ fn begin<F>(
 {
     let own = &local.metrics.own;
     own.accepted[direction as usize].fetch_add(1, Ordering::Relaxed);
-    if own.open.iter().map(|open| open.load(Ordering::Relaxed)).sum::<u64>() >= CONNECTIONS_MAX {
+    if own.open[direction as usize].load(Ordering::Relaxed) >= CONNECTIONS_MAX {
         own.shed.fetch_add(1, Ordering::Relaxed);
         local.refuse(direction, Reason::ProxyOverloaded, client, "too many connections");
         return;

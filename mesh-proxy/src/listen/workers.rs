@@ -141,9 +141,6 @@ async fn chores(local: Rc<Local>) {
                 local.worker.views.load().sweep_outliers(local.now());
             }
             local.report_open();
-            if local.worker.index == 0 {
-                local.worker.views.load().sweep_outliers(local.now());
-            }
         }
     }
 }

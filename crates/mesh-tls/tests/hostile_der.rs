@@ -1,4 +1,5 @@
 //! Bytes of strangers: nothing that reads certificates or signing requests may panic on them.
+#![allow(clippy::unwrap_used)] // a test's helpers fail by panicking
 
 use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};

@@ -138,8 +138,9 @@ impl KindState {
         };
         let (ours, others): (Vec<_>, Vec<_>) = self.held.keys().cloned().partition(covered);
         for (count, name) in others.into_iter().enumerate() {
-            // Looking costs a compilation each: only so many are looked for.
-            if count >= KEYS_MAX || !config.may_subscribe(&name) || !config.exists(&name) {
+            // Looking costs a compilation each, for a member that of its whole collection: only so many are looked for.
+            let is_member = matches!(name, ResourceName::Endpoint(..));
+            if count >= KEYS_MAX || is_member || !config.may_subscribe(&name) || !config.exists(&name) {
                 self.unknown.insert(name.to_string());
             }
             self.held.remove(&name);

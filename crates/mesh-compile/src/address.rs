@@ -1,5 +1,6 @@
 //! The on-demand keys: what is behind an address, and what a host name means on a port.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -12,6 +13,10 @@ use crate::hosts;
 use crate::objects::{Definer, entry_hosts, selects, seniority};
 use crate::view::{Definition, View};
 use crate::workload::workload_uid;
+
+/// The most services of one address; whose claim is weaker is left out. Without it, whoever writes enough of them makes
+/// the answer too large for everybody.
+const SERVICES_PER_ADDRESS_MAX: usize = 64;
 
 impl View<'_> {
     /// What is behind an address. There always is an answer.
@@ -68,7 +73,7 @@ impl View<'_> {
             (foreign, entry, age.0, age.1, age.2.to_owned(), age.3.to_owned(), host.clone())
         });
         let name = |(definition, host): &(Definition<'_>, String)| ServiceName::new(definition.namespace(), host);
-        Some(AddressAnswer::Services(found.iter().map(name).collect()))
+        Some(AddressAnswer::Services(found.iter().map(name).take(SERVICES_PER_ADDRESS_MAX).collect()))
     }
 
     fn pod_answer(&self, ip: IpAddr) -> Option<AddressAnswer> {
@@ -111,13 +116,15 @@ impl View<'_> {
         for definition in definitions {
             for host in self.hosts_of(definition) {
                 match self.sees(definition, &host) {
+                    // In the order in which they are given: whose word counts most comes first.
                     Ok(()) => services.push(ServiceName::new(definition.namespace(), &host)),
                     Err(reason) => hidden = hidden.or(Some(reason)),
                 }
             }
         }
-        services.sort();
-        services.dedup();
+        let mut seen = BTreeSet::new();
+        services.retain(|name| seen.insert(name.clone()));
+        services.truncate(SERVICES_PER_ADDRESS_MAX);
         match hidden {
             Some(reason) if services.is_empty() => AddressAnswer::Hidden { endpoint: Some(endpoint), reason },
             _ => AddressAnswer::Workload { endpoint, services },

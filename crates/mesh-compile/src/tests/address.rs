@@ -155,3 +155,34 @@ fn of_several_claims_to_an_address_the_clients_own_and_then_the_oldest_counts() 
     let objects = two_and(&(entry("aaa", "2026-02-02T00:00:00Z") + &entry("prod", "2026-01-01T00:00:00Z")));
     assert_eq!(at(&objects, "three", "10.1.0.8"), "serviceentry.prod.e.10.1.0.8 of 2 services");
 }
+
+#[test]
+fn nobody_crowds_an_address_out() {
+    let entry = |name: &str, created: &str, hosts: &str, fields: &str| {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: e, namespace: {name}, creationTimestamp: '{created}'}}\nspec: {{hosts: [{hosts}], ports: [{{number: 80, name: http, protocol: HTTP}}], resolution: STATIC, {fields}}}\n---\n"
+        )
+    };
+    let crowd: Vec<String> = (0..1000).map(|n| format!("h{n}.example")).collect();
+    let both = |fields: &str| {
+        let old = entry("prod", "2026-01-01T00:00:00Z", "db.example", fields);
+        two_and(&(old + &entry("aaa", "2026-02-02T00:00:00Z", &crowd.join(", "), fields)))
+    };
+    let at_address = |objects: &crate::Objects, ip: &str| match compiled!(
+        Address,
+        objects,
+        "three",
+        &format!("address/{ip}")
+    )
+    .answer
+    {
+        AddressAnswer::Services(services) | AddressAnswer::Workload { services, .. } => services,
+        other => panic!("{other:?}"),
+    };
+    let listed = both("addresses: [203.0.113.7]");
+    let endpoints = both("endpoints: [{address: 203.0.113.7}]");
+    for objects in [listed, endpoints] {
+        let services = at_address(&objects, "203.0.113.7");
+        assert_eq!((services[0].to_string().as_str(), services.len()), ("prod/db.example", 64));
+    }
+}

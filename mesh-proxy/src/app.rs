@@ -150,8 +150,8 @@ async fn run(bootstrap: Arc<Bootstrap>, log_level: LogLevel) -> std::io::Result<
         // The sender lives as long as the task below.
         let _ = issued.wait_for(|issued| *issued).await;
     };
-    tokio::spawn(certificates.run(control.clone()));
-    tokio::spawn(writer.run(control, has_certificate));
+    let certificates = tokio::spawn(certificates.run(control.clone()));
+    let configuration = tokio::spawn(writer.run(control, has_certificate));
     let socket = bootstrap.paths.socket();
     let controls = Controls {
         ready: ready.clone(),
@@ -178,17 +178,42 @@ async fn run(bootstrap: Arc<Bootstrap>, log_level: LogLevel) -> std::io::Result<
 
     let mut term = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = interrupt.recv() => {}
+    let ending = tokio::select! {
+        _ = term.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+        broken = must_go_on("certificates", certificates) => Err(broken),
+        broken = must_go_on("configuration", configuration) => Err(broken),
+    };
+    match &ending {
+        Ok(()) => tracing::info!("TERM: ending what is in flight"),
+        Err(error) => tracing::error!(%error, "ending, so that the container is started anew"),
     }
-    tracing::info!("TERM: ending what is in flight");
     drain.stop(bootstrap.grace_period, tokio::time::Instant::now());
     // The control thread goes on meanwhile: what is in flight may still need its configuration. The workers keep the
     // drain's deadline themselves; the whole grace period is for one that hangs.
-    let ending = tokio::task::spawn_blocking(|| workers.join());
-    if tokio::time::timeout(bootstrap.grace_period, ending).await.is_err() {
+    let joining = tokio::task::spawn_blocking(|| workers.join());
+    if tokio::time::timeout(bootstrap.grace_period, joining).await.is_err() {
         tracing::error!("a worker did not end within the grace period");
     }
-    Ok(())
+    ending
+}
+
+/// Waits for the end of a task that must not end. A proxy without it would seem well, and never again learn of a policy
+/// or renew its certificate.
+async fn must_go_on(part: &str, task: tokio::task::JoinHandle<()>) -> std::io::Error {
+    let how = match task.await {
+        Ok(()) => "ended",
+        Err(_) => "ended by a bug of the proxy; please report it",
+    };
+    std::io::Error::other(format!("the part that keeps {part} {how}"))
+}
+
+#[cfg(test)]
+mod tests {
+    #[tokio::test]
+    async fn a_part_that_must_not_end_is_told_when_it_does() {
+        let broken = tokio::spawn(async { panic!("on purpose") });
+        let told = super::must_go_on("configuration", broken).await.to_string();
+        assert!(told.contains("configuration") && told.contains("bug"), "{told}");
+    }
 }

@@ -28,6 +28,7 @@ pub(crate) struct FirstBytes<S> {
     buffer: BytesMut,
     /// The ClientHello, once it was seen whole.
     pub(crate) hello: Option<ClientHello>,
+    patience: Duration,
 }
 
 /// Why it will never be known.
@@ -50,7 +51,12 @@ pub(crate) enum FirstFault {
 impl<S: AsyncRead + Unpin> FirstBytes<S> {
     /// Begins with a connection of which nothing was read.
     pub(crate) fn new(stream: S) -> Self {
-        Self { stream, buffer: BytesMut::new(), hello: None }
+        Self { stream, buffer: BytesMut::new(), hello: None, patience: CLIENT_IDLE_TIMEOUT }
+    }
+
+    /// Waits at most this long for the first byte, where silence means nothing.
+    pub(crate) fn hurry(&mut self, patience: Duration) {
+        self.patience = patience;
     }
 
     /// Reads until the bytes are known, after `seen` was not enough: first for [`SILENCE`], then for long.
@@ -59,7 +65,7 @@ impl<S: AsyncRead + Unpin> FirstBytes<S> {
     /// See [`FirstFault`].
     pub(crate) async fn read(&mut self, seen: First) -> Result<First, FirstFault> {
         if self.buffer.is_empty() {
-            let wait = if seen == First::Unread { SILENCE } else { CLIENT_IDLE_TIMEOUT };
+            let wait = if seen == First::Unread { SILENCE } else { self.patience };
             match tokio::time::timeout(wait, self.fill()).await {
                 Ok(filled) => filled?,
                 Err(_) if seen == First::Unread => return Ok(First::Silent),

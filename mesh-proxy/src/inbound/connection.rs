@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mesh_core::config::MtlsMode;
 use mesh_core::destination;
 use mesh_core::detect::{self, First, Http, Inbound, SILENCE};
 use mesh_core::reason::Reason;
@@ -85,6 +86,10 @@ async fn admit(local: &Rc<Local>, stream: TcpStream, remote: SocketAddr, origina
     let mut seen = First::Unread;
     loop {
         let known = port::facts(&own, original.port(), local.memories.get(original));
+        if known.mtls == MtlsMode::Strict {
+            // Only a ClientHello can come, and it comes at once; who has proved nothing holds no place for long.
+            bytes.hurry(HANDSHAKE_TIMEOUT);
+        }
         match detect::inbound(&known, seen) {
             Inbound::Read => seen = bytes.read(seen).await?,
             Inbound::TerminateMeshTls => return terminate(local, &own, client, bytes).await,

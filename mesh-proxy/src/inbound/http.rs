@@ -129,6 +129,9 @@ async fn exchange(
 
     let target = port::application(facts.original, speaks);
     let (response, lease) = send(local, parts, &replay, &target, &hop, connection, record).await?;
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS && hop.upgrade.is_none() {
+        return Err(Failure::new(Reason::BadResponse, "101 without having been asked to switch"));
+    }
     record.lease = Some((lease, port::APPLICATION_TERMS));
     let known = port::facts(own, facts.original.port(), local.memories.get(facts.original));
     if known.memory != Memory::Http {

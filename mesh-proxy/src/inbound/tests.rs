@@ -145,3 +145,58 @@ fn silence_on_a_permissive_undeclared_port_lets_the_server_speak_first() {
         drop(world);
     });
 }
+
+#[test]
+fn who_proves_nothing_holds_no_place_on_a_strict_port() {
+    run(async {
+        let world = world(Protocol::Http, MtlsMode::Strict, vec![]).await;
+        let mut silent = TcpStream::connect(world.entrance).await.unwrap();
+        let ended = tokio::time::timeout(std::time::Duration::from_secs(20), silent.read(&mut [0])).await;
+        assert!(matches!(ended, Ok(Ok(0) | Err(_))), "{ended:?}");
+        assert_eq!(
+            world.proxy.metric("mesh_refusals_total", &["client_timeout"]).len(),
+            1,
+            "{}",
+            world.proxy.metrics()
+        );
+    });
+}
+
+#[test]
+fn an_application_cannot_switch_protocols_unasked() {
+    run(async {
+        let switching = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n";
+        let application = Application::start(switching).await;
+        let port =
+            InboundPort { protocol: Protocol::Http, mtls: MtlsMode::Permissive, mtls_origin: None, service: None };
+        let inbound = Inbound {
+            addresses: vec![Ipv4Addr::LOCALHOST.into()],
+            ports: BTreeMap::from([(application.address.port(), port)]),
+            ..testing::inbound()
+        };
+        let proxy = Proxy::new(CART, &[settings(), Resource::Inbound(Arc::new(inbound))], &[]);
+        let entrance = proxy.capture_inbound(application.address).await;
+        let answer = talk(entrance, &get("/", "")).await;
+        assert!(answer.starts_with("HTTP/1.1 502 ") && answer.contains("mesh-reason: bad_response\r\n"), "{answer}");
+        let asked = "GET / HTTP/1.1\r\nhost: cart\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n";
+        let mut stream = TcpStream::connect(entrance).await.unwrap();
+        stream.write_all(asked.as_bytes()).await.unwrap();
+        let mut head = [0; 12];
+        stream.read_exact(&mut head).await.unwrap();
+        assert_eq!(&head, b"HTTP/1.1 101");
+    });
+}
+
+#[test]
+fn encodings_below_chunked_and_the_star_do_not_reach_the_application() {
+    run(async {
+        let world = world(Protocol::Http, MtlsMode::Permissive, vec![]).await;
+        let encoded =
+            "POST / HTTP/1.1\r\nhost: cart\r\nconnection: close\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n";
+        for refused in [encoded.to_owned(), get("*", "")] {
+            let answer = talk(world.entrance, &refused).await;
+            assert!(answer.starts_with("HTTP/1.1 400 "), "{refused}: {answer}");
+        }
+        assert!(world.application.seen.borrow().is_empty());
+    });
+}

@@ -46,6 +46,8 @@ pub(crate) struct Local {
     pub(crate) names: Names,
     /// What destinations' ports were seen to speak.
     pub(crate) memories: Memories,
+    /// Client connections of the whole process in each direction.
+    pub(crate) connections_max: u64,
     rng: RefCell<fastrand::Rng>,
     begun: Instant,
     me: RefCell<Option<Me>>,
@@ -75,6 +77,7 @@ impl Local {
             labels: RefCell::default(),
             names: Names::default(),
             memories: Memories::default(),
+            connections_max: super::accept::connections_max(super::accept::raise_descriptors()),
             rng: RefCell::new(fastrand::Rng::new()),
             begun,
             me: RefCell::default(),

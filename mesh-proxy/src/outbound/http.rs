@@ -56,7 +56,9 @@ pub(super) async fn refuse_all(local: &Rc<Local>, client: ClientFacts, failure: 
             let view = local.worker.views.load();
             let (parts, _) = request.into_parts();
             let mut record = Record::begin(&local, &view, Direction::Outbound, &client, &parts);
-            let host = parts.headers.get(http::header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+            let host = parts.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
+            // Series are kept: what is no name (and could be as long as a head) names none.
+            let host = host.filter(|host| mesh_core::destination::parse_authority(host).is_ok()).unwrap_or_default();
             label(&local, &view, &mut record, None, (labels::BLACK_HOLE, host), None, false);
             let failure = Rc::clone(&failure);
             Box::pin(async move { record.fail(&failure) }) as Answering
@@ -136,6 +138,10 @@ async fn exchange(
         return Ok(response);
     }
     let response = attempts(connection, &view, &plan, parts, &aim, &hop, replay, record, deadline).await?;
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS && hop.upgrade.is_none() {
+        record.lease = None;
+        return Err(Failure::new(Reason::BadResponse, "101 without having been asked to switch"));
+    }
     Ok(back_to_application(response, &plan, record))
 }
 

@@ -522,3 +522,16 @@ fn draining_loses_no_http2_request() {
         assert!(!client.metrics().contains("mesh_upstream_connections_opened_total 1\n"));
     });
 }
+
+#[test]
+fn a_host_that_is_no_name_becomes_no_label() {
+    run(async {
+        let proxy = Proxy::new(WEB, &[], &[]);
+        let entrance = proxy.capture_outbound(dialled()).await;
+        let hostile = "x".repeat(40_000);
+        let answer = talk(entrance, &format!("GET / HTTP/1.1\r\nhost: {hostile}\r\nconnection: close\r\n\r\n")).await;
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+        let longest = proxy.metrics().lines().map(str::len).max().unwrap();
+        assert!(longest < 2_000, "a line of {longest} bytes");
+    });
+}

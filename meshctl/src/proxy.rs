@@ -38,7 +38,10 @@ pub(crate) fn status(args: &cli::ProxyStatus) -> anyhow::Result<ExitCode> {
     }
     let list = proxies.as_array().context("the control plane's list of proxies is no list")?;
     if list.is_empty() {
-        output::note("No proxy is connected.");
+        match &args.pod {
+            Some(pod) => output::note(format_args!("No proxy of a pod {pod}* is connected.")),
+            None => output::note("No proxy is connected."),
+        }
         return Ok(ExitCode::SUCCESS);
     }
     output::line(output::table(
@@ -104,7 +107,9 @@ pub(crate) fn config(args: &cli::ProxyConfig) -> anyhow::Result<ExitCode> {
         Part::All => "all",
     };
     let mut value = ask(&dir, args.within.namespace.as_deref(), &args.pod, PROXY_ADMIN, &format!("/config/{part}"))
-        .with_context(|| format!("the proxy of {} cannot be asked; is the pod in the mesh?", args.pod))?;
+        .with_context(|| {
+            format!("the proxy of {} cannot be asked (`meshctl sandbox status` says who has one)", args.pod)
+        })?;
     match (args.target.output, args.part) {
         // Settings are no table; what is not set is left out.
         (Format::Text, Part::Settings) => {

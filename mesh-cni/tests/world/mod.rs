@@ -119,7 +119,13 @@ impl Pod {
         let mut command = Command::new(&program);
         command.arg("init").args(args);
         edit(&mut command);
-        let output = command.output().expect("the program starts");
+        let output = loop {
+            match command.output() {
+                // Another test's thread forked while the copy was being written, and has not called exec yet.
+                Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => thread::yield_now(),
+                ended => break ended.expect("the program starts"),
+            }
+        };
         let text = [output.stdout, output.stderr].concat();
         (output.status.code().expect("it ends by itself"), String::from_utf8_lossy(&text).into_owned())
     }

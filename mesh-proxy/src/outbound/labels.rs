@@ -8,13 +8,9 @@ use mesh_core::config::{Endpoint, ServiceName};
 
 use crate::config::View;
 use crate::listen::local::Local;
+pub(super) use crate::telemetry::labels::{BLACK_HOLE, PASSTHROUGH};
 use crate::telemetry::labels::{Protocol, Reporter, Route, Security};
 use crate::telemetry::peer::{Peer, UNKNOWN};
-
-/// What stands for a service where nobody described the destination.
-pub(super) const PASSTHROUGH: &str = "PassthroughCluster";
-/// What stands for a service where such a destination is refused.
-pub(super) const BLACK_HOLE: &str = "BlackHoleCluster";
 
 /// What a request or connection goes to, as far as it is known.
 pub(super) struct Destination<'a> {

@@ -60,7 +60,8 @@ pub(super) async fn serve(
     let (stood_for, shown) = match &way {
         Way::Service { name, .. } => (Some(name.clone()), name.host.to_string()),
         Way::Workload(_) | Way::Hidden(_) | Way::Original | Way::ByNameOnly => {
-            (None, client.sni.as_deref().map_or_else(|| client.original.to_string(), str::to_owned))
+            // Addresses name no series: there is no end of them.
+            (None, client.sni.as_deref().unwrap_or_default().to_owned())
         }
     };
     let first = Destination {

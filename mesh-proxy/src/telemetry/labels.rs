@@ -50,6 +50,18 @@ pub(crate) struct Route {
     pub(crate) security: Security,
 }
 
+/// What stands for a service where nobody described the destination.
+pub(crate) const PASSTHROUGH: &str = "PassthroughCluster";
+/// What stands for a service where such a destination is refused.
+pub(crate) const BLACK_HOLE: &str = "BlackHoleCluster";
+
+impl Route {
+    /// Whether it names a destination that no configuration describes.
+    pub(crate) fn is_undescribed(&self) -> bool {
+        matches!(&*self.service_name, PASSTHROUGH | BLACK_HOLE)
+    }
+}
+
 /// How one request or connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Outcome {

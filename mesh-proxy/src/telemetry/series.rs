@@ -11,6 +11,9 @@ use super::labels::{Key, Outcome, Route};
 
 /// Label sets that one proxy keeps by default; what comes after them is counted in the series `other`.
 pub(crate) const SERIES_MAX: usize = 500;
+/// One in so many of them may be of destinations that nobody described: their names are whatever the application asks
+/// for, and must not crowd out the mesh's own.
+const UNDESCRIBED_SHARE: usize = 2;
 /// A series that nothing has counted in for so long may make room for a new one.
 const IDLE_TIME: Duration = Duration::from_secs(15 * 60);
 /// Handles that one worker keeps; when there are more, all are forgotten and found again.
@@ -118,7 +121,8 @@ impl<N: Default> Family<N> {
         if let Some(found) = all.get(&key) {
             return Arc::clone(found);
         }
-        if all.len() >= self.series_max {
+        // From the share on, so that idle series of a flood make room for new names.
+        if all.len() >= self.series_max / UNDESCRIBED_SHARE {
             let now = self.begun.elapsed().as_secs();
             // Nobody but the map holds a series that can go: a counter never loses what its owner adds.
             all.retain(|_, series| {
@@ -126,7 +130,10 @@ impl<N: Default> Family<N> {
                 Arc::strong_count(series) > 1 || !idle
             });
         }
-        let key = if all.len() >= self.series_max { None } else { key };
+        let is_undescribed = |key: &Key| key.as_ref().is_some_and(|(route, _)| route.is_undescribed());
+        let too_many_undescribed = is_undescribed(&key)
+            && all.keys().filter(|key| is_undescribed(key)).count() >= self.series_max / UNDESCRIBED_SHARE;
+        let key = if all.len() >= self.series_max || too_many_undescribed { None } else { key };
         if key.is_none() {
             let minute = self.begun.elapsed().as_secs() / 60 + 1;
             self.pressure.store(minute, Ordering::Relaxed);
@@ -233,6 +240,23 @@ mod tests {
         assert_eq!(all.len(), 1);
         let sent: u64 = all[0].shards.iter().map(|shard| shard.sent_bytes.load(Ordering::Relaxed)).sum();
         assert_eq!(sent, 6);
+    }
+
+    #[test]
+    fn names_that_nobody_described_leave_room_for_the_meshs_own() {
+        let family = Arc::new(Family::<TcpNumbers>::new(1, 8));
+        let recorder = Recorder::new(Arc::clone(&family), 0);
+        for number in 0..100 {
+            let name = format!("random-{number}.example");
+            let route =
+                Route { service: name.into(), service_name: crate::telemetry::labels::PASSTHROUGH.into(), ..route("") };
+            recorder.with(&recorder.route(route), OUTCOME, TcpNumbers::open);
+        }
+        let reviews = recorder.route(route("reviews"));
+        recorder.with(&reviews, OUTCOME, TcpNumbers::open);
+        let all = family.snapshot();
+        assert_eq!(all.len(), 4 + 1 + 1, "half, the others as one, and ours");
+        assert!(all.iter().any(|series| series.key.as_ref().is_some_and(|(route, _)| &*route.service == "reviews")));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail, ensure};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use mesh_sandbox::client::{self, Start};
 use mesh_sandbox::paths::{DEFAULT_NAME, StateDir};
-use mesh_sandbox::protocol::{Applied, Published, Request, Status};
+use mesh_sandbox::protocol::{Applied, PodRow, Published, Request, Status};
 use serde_json::json;
 
 use super::show;
@@ -180,7 +180,11 @@ fn success(args: &cli::Up, dir: &StateDir, status: &Status, took: Duration) {
     }
     output::line("");
     output::line(styled(BOLD, "Try:"));
-    let app = status.pods.iter().find(|p| p.meshed && p.name != "sandbox-gateway" && p.namespace != "mesh-system");
+    // The pod behind a published Service has probably been busy; of the others, any will do.
+    let front =
+        |p: &&PodRow| status.published.iter().any(|of| of.namespace == p.namespace && p.name.starts_with(&of.service));
+    let mut meshed = status.pods.iter().filter(|p| p.meshed && p.namespace != "mesh-system");
+    let app = meshed.clone().find(front).or_else(|| meshed.next());
     if let Some(pod) = app {
         output::line(format_args!(
             "  {}",
@@ -237,7 +241,7 @@ pub(super) fn explain(dir: &StateDir, status: &Status, seconds: u64) {
     ));
 }
 
-fn log_end(dir: &StateDir, pod: &mesh_sandbox::protocol::PodRow, container: &str) -> Vec<String> {
+fn log_end(dir: &StateDir, pod: &PodRow, container: &str) -> Vec<String> {
     let request = Request::Pod { namespace: Some(pod.namespace.clone()), name: pod.name.clone() };
     let Ok(info) = client::ask::<mesh_sandbox::protocol::PodInfo>(dir, &request) else { return Vec::new() };
     let Some(found) = info.containers.iter().find(|c| c.name == container) else { return Vec::new() };

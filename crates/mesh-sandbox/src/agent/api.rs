@@ -213,6 +213,14 @@ fn delete(
 async fn get(agent: &Agent, kind: &str, namespace: Option<&str>, name: Option<&str>) -> anyhow::Result<Value> {
     let (mut shown, mesh) = {
         let world = agent.world();
+        let known = kinds::known().any(|known| kinds::matches(kind, known));
+        if !known && !world.objects.keys().any(|key| kinds::matches(kind, &key.kind)) {
+            let known: Vec<&str> = kinds::known().collect();
+            bail!(
+                "there is no kind {kind:?}, and no object of such a kind was applied; known are {}",
+                known.join(", ")
+            );
+        }
         (view::get(&world, kind, namespace, name), world.mesh)
     };
     let of_mesh = |s: &crate::protocol::Shown| {

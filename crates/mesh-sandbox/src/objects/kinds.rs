@@ -84,6 +84,11 @@ pub fn matches(typed: &str, kind: &str) -> bool {
         || MESH_SHORT.iter().any(|(k, names)| *k == kind && short(names))
 }
 
+/// All kinds that can be asked for without an object of theirs being there.
+pub fn known() -> impl Iterator<Item = &'static str> {
+    SANDBOX.iter().map(|(kind, ..)| *kind).chain(MESH_SHORT.iter().map(|(kind, _)| *kind)).chain(["Sidecar"])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -92,9 +92,15 @@ fn control_runtime() -> std::io::Result<tokio::runtime::Runtime> {
 /// Changes what is logged while running.
 type LogLevel = reload::Handle<EnvFilter, Registry>;
 
+/// What is logged at a level. h2 warns of what peers do, on the worker and once per hostile connection: whoever wants
+/// to see that asks for it (`warn,h2=warn`).
+fn log_filter(level: &str) -> Result<EnvFilter, String> {
+    EnvFilter::try_new(format!("h2=error,{level}")).map_err(|error| error.to_string())
+}
+
 /// Logs go to stderr, a line per fact.
 fn start_log(level: &str) -> LogLevel {
-    let (filter, bad) = match EnvFilter::try_new(level) {
+    let (filter, bad) = match log_filter(level) {
         Ok(filter) => (filter, None),
         Err(error) => (EnvFilter::new("warn"), Some(error)),
     };
@@ -109,8 +115,7 @@ fn start_log(level: &str) -> LogLevel {
 }
 
 fn set_log_level(handle: &LogLevel, level: &str) -> Result<(), String> {
-    let filter = EnvFilter::try_new(level).map_err(|error| error.to_string())?;
-    handle.reload(filter).map_err(|error| error.to_string())
+    handle.reload(log_filter(level)?).map_err(|error| error.to_string())
 }
 
 async fn run(bootstrap: Arc<Bootstrap>, log_level: LogLevel) -> std::io::Result<()> {
@@ -210,6 +215,13 @@ async fn must_go_on(part: &str, task: tokio::task::JoinHandle<()>) -> std::io::E
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn peers_do_not_fill_the_log_through_h2_unless_asked() {
+        assert_eq!(super::log_filter("warn").unwrap().to_string(), "h2=error,warn");
+        assert_eq!(super::log_filter("warn,h2=debug").unwrap().to_string(), "h2=debug,warn");
+        assert!(super::log_filter("loud=very").is_err());
+    }
+
     #[tokio::test]
     async fn a_part_that_must_not_end_is_told_when_it_does() {
         let broken = tokio::spawn(async { panic!("on purpose") });

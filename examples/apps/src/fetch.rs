@@ -26,7 +26,7 @@ const REFUSED: u8 = 22;
     after_help = "Exit codes: 0 answered below 400, 22 answered 400 or above, 1 no answer (the JSON has `error`)."
 )]
 pub(crate) struct Args {
-    /// http://host[:port]/path, or tcp://host:port to send DATA, close our side and read to the end
+    /// http://HOST:PORT/PATH (port 80 if none is named), or tcp://HOST:PORT to send DATA, close our side and read to the end
     url: Uri,
     /// A header, 'name: value'; may be given several times
     #[arg(short = 'H', long = "header", value_parser = parse_header)]

@@ -34,7 +34,7 @@ const CONCURRENCY_MAX: u32 = 1024;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Exit code 0 when every request was answered with an accepted status, else 1.")]
 pub(crate) struct Args {
-    /// http://host[:port]/path
+    /// http://HOST:PORT/PATH; port 80 if none is named
     url: Uri,
     /// How many requests (with --seconds: at most)
     #[arg(short = 'n', long)]

@@ -18,6 +18,12 @@ kind: PeerAuthentication
 metadata: {name: default, namespace: mesh-system}
 spec: {mtls: {mode: STRICT}}
 ";
+const ACCESS_LOG: &str = "
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: mesh, namespace: mesh-system}
+data: {mesh: 'accessLogFile: /dev/stdout'}
+";
 const OUTSIDE: &str = "
 apiVersion: v1
 kind: Namespace
@@ -125,7 +131,7 @@ fn only_tls(sandbox: &Sandbox) -> Result<()> {
 }
 
 fn outside_refused(sandbox: &Sandbox) -> Result<()> {
-    sandbox.with(&format!("{OUTSIDE}---{STRICT}"), || {
+    sandbox.with(&format!("{OUTSIDE}---{STRICT}---{ACCESS_LOG}"), || {
         let stranger = "outside/stranger";
         until("the stranger runs", Duration::from_secs(20), || {
             Ok(sandbox.pods("outside")?.iter().any(|pod| pod.ready).then_some(()))
@@ -141,6 +147,12 @@ fn outside_refused(sandbox: &Sandbox) -> Result<()> {
             refused += sandbox.proxy_metric(&pod.path(), "mesh_refusals_total", &labels)?;
         }
         ensure!(refused >= 1.0, "no proxy counted the refusal with its reason");
+        until("the refusal is in the access log of the proxy that made it", Duration::from_secs(5), || {
+            let said = sandbox.meshctl(&["sandbox", "logs", "reviews-v1", "-n", "bookinfo", "-c", "proxy"])?.stdout;
+            let more = sandbox.meshctl(&["sandbox", "logs", "reviews-v2", "-n", "bookinfo", "-c", "proxy"])?.stdout;
+            let most = sandbox.meshctl(&["sandbox", "logs", "reviews-v3", "-n", "bookinfo", "-c", "proxy"])?.stdout;
+            Ok([said, more, most].concat().contains("plaintext_refused").then_some(()))
+        })?;
         ensure!(share(&answers(sandbox, 20, &[])?, "v1") <= 20, "meshed clients are served");
         Ok(())
     })

@@ -62,7 +62,7 @@ pub(crate) async fn serve(local: Rc<Local>, stream: TcpStream, remote: SocketAdd
     let remote = socket::canonical(remote);
     let Some(original) = socket::original_destination(&stream) else {
         // Somebody dialled 15006 itself.
-        return local.refuse(Direction::Inbound, Reason::ProxyPort, remote, "the connection was not redirected");
+        return local.refuse(Direction::Inbound, Reason::ProxyPort, remote, None, "the connection was not redirected");
     };
     serve_meant_for(local, stream, remote, original).await;
 }
@@ -70,7 +70,7 @@ pub(crate) async fn serve(local: Rc<Local>, stream: TcpStream, remote: SocketAdd
 /// Serves a connection of which it is known where it was going.
 pub(crate) async fn serve_meant_for(local: Rc<Local>, stream: TcpStream, remote: SocketAddr, original: SocketAddr) {
     if let Err(refusal) = admit(&local, stream, remote, original).await {
-        local.refuse(Direction::Inbound, refusal.reason, remote, &refusal.detail);
+        local.refuse(Direction::Inbound, refusal.reason, remote, Some(original), &refusal.detail);
     }
 }
 

@@ -59,7 +59,14 @@ pub(super) async fn serve(local: &Rc<Local>, client: Rc<Client>, io: Io, version
         Http::Two => serve::http2(io, goodbye, answer).await,
     };
     if let Served::Refused(reason) = served {
-        local.refuse(Direction::Inbound, reason, connection.client.facts.remote, "hyper answered");
+        let facts = &connection.client.facts;
+        local.refuse(
+            Direction::Inbound,
+            reason,
+            facts.remote,
+            Some(facts.original),
+            "refused before a request was read",
+        );
     }
 }
 

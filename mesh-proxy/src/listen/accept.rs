@@ -72,7 +72,7 @@ fn begin<F>(
     own.accepted[direction as usize].fetch_add(1, Ordering::Relaxed);
     if own.open[direction as usize].load(Ordering::Relaxed) >= local.connections_max {
         own.shed.fetch_add(1, Ordering::Relaxed);
-        local.refuse(direction, Reason::ProxyOverloaded, client, "too many connections");
+        local.refuse(direction, Reason::ProxyOverloaded, client, None, "too many connections");
         return;
     }
     let open = Open::new(Rc::clone(local), direction);

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use http::HeaderValue;
 use mesh_core::config::AccessLog;
@@ -17,6 +17,7 @@ use crate::config::View;
 use crate::detect::memory::Memories;
 use crate::outbound::Known;
 use crate::telemetry::Telemetry;
+use crate::telemetry::access::Line;
 use crate::telemetry::exposition::Metrics;
 use crate::telemetry::own::Direction;
 use crate::telemetry::passed::{Live, Watched};
@@ -139,9 +140,31 @@ impl Local {
         self.metrics.own.refuse(direction, reason.code(), reason.responsible().as_str());
     }
 
-    /// Counts and tells that a connection is closed without having been served.
-    pub(crate) fn refuse(&self, direction: Direction, reason: Reason, client: SocketAddr, detail: &str) {
+    /// Counts and logs that a connection is closed without having been served; `original` is where it was going, where
+    /// that is known.
+    pub(crate) fn refuse(
+        &self,
+        direction: Direction,
+        reason: Reason,
+        client: SocketAddr,
+        original: Option<SocketAddr>,
+        detail: &str,
+    ) {
         self.count_refusal(direction, reason);
         debug!(direction = direction.as_str(), reason = reason.code(), %client, detail, "connection refused");
+        let view = self.worker.views.load();
+        let Some(log) = self.access_log(&view) else { return };
+        let details = format!("{}{{{detail}}}", reason.code());
+        let line = Line {
+            start: Some(SystemTime::now()),
+            flags: Some(reason.flag()).filter(|flag| *flag != "-").unwrap_or_default(),
+            details: Some(&details),
+            downstream_local: original,
+            downstream_remote: Some(client),
+            reason: Some(reason.code()),
+            responsible: Some(reason.responsible().as_str()),
+            ..Line::default()
+        };
+        self.log.add(log, &line);
     }
 }

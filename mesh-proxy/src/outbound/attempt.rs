@@ -47,7 +47,7 @@ pub(super) fn terms(pool: &ConnectionPool) -> Terms {
 pub(super) fn security(tls: &ClientTls, endpoint: Option<&Endpoint>, port: u16) -> Result<Security, Failure> {
     let mesh = |identities: Vec<SpiffeId>, sni: Option<&str>| {
         if identities.is_empty() {
-            return Err(Failure::new(Reason::PeerIdentityMismatch, "configuration names no identity for the endpoint"));
+            return Err(Failure::new(Reason::IdentityUnknown, "configuration names no identity for the endpoint"));
         }
         Ok(Security::Mesh { identities: identities.into(), sni: sni.map(Into::into) })
     };

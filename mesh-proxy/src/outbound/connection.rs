@@ -23,7 +23,7 @@ pub(crate) async fn serve(local: Rc<Local>, stream: TcpStream, remote: SocketAdd
     let remote = socket::canonical(remote);
     let Some(original) = socket::original_destination(&stream) else {
         // Somebody in the pod dialled 15001 itself.
-        return local.refuse(Direction::Outbound, Reason::ProxyPort, remote, "the connection was not redirected");
+        return local.refuse(Direction::Outbound, Reason::ProxyPort, remote, None, "the connection was not redirected");
     };
     serve_meant_for(local, stream, remote, original).await;
 }
@@ -32,7 +32,7 @@ pub(crate) async fn serve(local: Rc<Local>, stream: TcpStream, remote: SocketAdd
 pub(crate) async fn serve_meant_for(local: Rc<Local>, stream: TcpStream, remote: SocketAddr, original: SocketAddr) {
     if let Err(failure) = admit(&local, stream, remote, original).await {
         let detail = failure.detail.unwrap_or_default();
-        local.refuse(Direction::Outbound, failure.reason, remote, &format!("to {original}: {detail}"));
+        local.refuse(Direction::Outbound, failure.reason, remote, Some(original), &detail);
     }
 }
 

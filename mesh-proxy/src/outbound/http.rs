@@ -85,7 +85,13 @@ async fn run(
         Http::Two => serve::http2(io, goodbye, answer).await,
     };
     if let Served::Refused(reason) = served {
-        local.refuse(Direction::Outbound, reason, client.remote, "hyper answered");
+        local.refuse(
+            Direction::Outbound,
+            reason,
+            client.remote,
+            Some(client.original),
+            "refused before a request was read",
+        );
     }
 }
 

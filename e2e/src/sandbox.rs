@@ -247,15 +247,27 @@ impl Sandbox {
     /// # Errors
     /// Where the pod is not there.
     pub fn processes(&self, pod: &str, command: &str) -> Result<Vec<i32>> {
+        let init = self.first_process(pod)?.to_string();
+        let said = output(Command::new("pgrep").args(["--ns", &init, "--nslist", "net", "-f", command]))?;
+        Ok(said.stdout.lines().filter_map(|line| line.trim().parse().ok()).collect())
+    }
+
+    /// The network namespace of a pod (`namespace/name`, a prefix is enough).
+    ///
+    /// # Errors
+    /// Where the pod is not there.
+    pub fn namespace_of(&self, pod: &str) -> Result<PathBuf> {
+        Ok(Path::new("/proc").join(self.first_process(pod)?.to_string()).join("ns/net"))
+    }
+
+    fn first_process(&self, pod: &str) -> Result<i64> {
         let status = self.meshctl(&["sandbox", "status", "-o", "json"])?.ok()?.json()?;
         let path = |p: &Value| {
             format!("{}/{}", p["namespace"].as_str().unwrap_or_default(), p["name"].as_str().unwrap_or_default())
         };
         let pods = status["pods"].as_array().context("pods in status")?;
         let found = pods.iter().find(|p| path(p).starts_with(pod));
-        let init = found.and_then(|p| p["pid"].as_i64()).with_context(|| format!("{pod} has no process"))?.to_string();
-        let said = output(Command::new("pgrep").args(["--ns", &init, "--nslist", "net", "-f", command]))?;
-        Ok(said.stdout.lines().filter_map(|line| line.trim().parse().ok()).collect())
+        found.and_then(|p| p["pid"].as_i64()).with_context(|| format!("{pod} has no process"))
     }
 
     /// The network namespace of the switch that all pods hang on.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -366,34 +366,29 @@ fn proxy_ports(sandbox: &Sandbox) -> Result<()> {
 }
 
 fn wrong_peer(sandbox: &Sandbox) -> Result<()> {
-    // The address of a reviews pod, described as if a workload of another service account had it: what a reused
-    // address looks like to a client whose configuration is older than the pod.
-    let pod = sandbox.pod("bookinfo", "reviews-v1")?;
-    let entry = format!(
-        "
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {{name: impostor, namespace: bookinfo}}
-spec:
-  hosts: [impostor.example]
-  addresses: [10.96.200.1]
-  location: MESH_INTERNAL
-  resolution: STATIC
-  ports: [{{number: 9080, name: http, protocol: HTTP}}]
-  endpoints:
-  - address: {}
-    serviceAccount: somebody-else
-    labels: {{security.istio.io/tlsMode: istio}}
-",
-        pod.address
-    );
-    sandbox.with(&entry, || {
-        until("refused with the reason named", Duration::from_secs(10), || {
-            let url = "http://10.96.200.1:9080/reviews/0";
-            let said = sandbox.exec(CLIENT, &["example-apps", "fetch", url, "--any-status"])?.json()?;
-            ensure!(said["status"] == 503, "{said}");
-            ensure!(said["headers"]["mesh-reason"].to_string().contains("peer_identity_mismatch"), "{said}");
-            Ok(Some(()))
-        })
-    })
+    // The client's configuration says that reviews-v1 is at an address; the packets to it arrive at another pod, with
+    // another service account: what an address looks like that was given to a new pod before the client knew.
+    const OTHER_CLIENT: &str = "bookinfo/ratings-v1";
+    let (known, impostor) = (sandbox.pod("bookinfo", "reviews-v1")?, sandbox.pod("bookinfo", "details-v1")?);
+    let namespace = sandbox.namespace_of(OTHER_CLIENT)?;
+    let redirect = |verb: &str| {
+        let (from, to) = (&known.address, &impostor.address);
+        let rule = format!(
+            "iptables -w -t nat {verb} OUTPUT -p tcp -d {from} --dport 9080 -m owner --uid-owner 1337 -j DNAT --to {to}:9080"
+        );
+        let mut enter = Command::new("nsenter");
+        enter.arg(format!("--net={}", namespace.display())).args(rule.split_whitespace());
+        e2e::sandbox::output(&mut enter)?.ok()
+    };
+    redirect("-I")?;
+    let url = format!("http://{}:9080/reviews/0", known.address);
+    let said = sandbox.exec(OTHER_CLIENT, &["example-apps", "fetch", &url, "--any-status"]);
+    redirect("-D")?;
+    let said = said?.json()?;
+    ensure!(said["status"] == 503, "{said}");
+    ensure!(said["headers"]["mesh-reason"].to_string().contains("peer_identity_mismatch"), "{said}");
+    ensure!(said["body"].to_string().contains("bookinfo-details"), "who was met is named: {said}");
+    let said = sandbox.exec(OTHER_CLIENT, &["example-apps", "fetch", &url])?.ok()?.json()?;
+    ensure!(said["status"] == 200, "the right peer is served: {said}");
+    Ok(())
 }

@@ -32,17 +32,23 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) struct Refusal {
     reason: Reason,
     detail: String,
+    /// The access log has it already, with what was known of the connection.
+    logged: bool,
 }
 
 impl Refusal {
     pub(super) fn new(reason: Reason, detail: impl Into<String>) -> Self {
-        Self { reason, detail: detail.into() }
+        Self { reason, detail: detail.into(), logged: false }
+    }
+
+    pub(super) fn logged(self) -> Self {
+        Self { logged: true, ..self }
     }
 }
 
 impl From<Reason> for Refusal {
     fn from(reason: Reason) -> Self {
-        Self { reason, detail: String::new() }
+        Self { reason, detail: String::new(), logged: false }
     }
 }
 
@@ -70,7 +76,10 @@ pub(crate) async fn serve(local: Rc<Local>, stream: TcpStream, remote: SocketAdd
 /// Serves a connection of which it is known where it was going.
 pub(crate) async fn serve_meant_for(local: Rc<Local>, stream: TcpStream, remote: SocketAddr, original: SocketAddr) {
     if let Err(refusal) = admit(&local, stream, remote, original).await {
-        local.refuse(Direction::Inbound, refusal.reason, remote, Some(original), &refusal.detail);
+        match refusal.logged {
+            true => local.count_refusal(Direction::Inbound, refusal.reason),
+            false => local.refuse(Direction::Inbound, refusal.reason, remote, Some(original), &refusal.detail),
+        }
     }
 }
 

@@ -69,7 +69,7 @@ impl Racing {
             let denied = port::denied(&verdict.basis);
             let detail = denied.inside.unwrap_or_default();
             passed.explain(denied.reason, Some(&detail));
-            return Err(Refusal::new(denied.reason, detail));
+            return Err(Refusal::new(denied.reason, detail).logged());
         }
         let target = port::application(facts.original, Speaks::Opaque);
         passed.upstream_host = Some(target.address);
@@ -82,7 +82,7 @@ impl Racing {
             Err(fault) => {
                 let reason = dial_reason(&fault);
                 passed.explain(reason, Some(&fault.to_string()));
-                Err(Refusal::new(reason, fault.to_string()))
+                Err(Refusal::new(reason, fault.to_string()).logged())
             }
         }
     }

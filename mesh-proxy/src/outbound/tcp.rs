@@ -76,7 +76,14 @@ pub(super) async fn serve(
         Ok(to) => connect(local, &view, &client, &to, &shown, &mut passed).await,
         Err(failure) => Err(failure),
     };
-    let mut connected = connected.inspect_err(|failure| passed.explain(failure.reason, failure.detail.as_deref()))?;
+    let mut connected = match connected {
+        Ok(connected) => connected,
+        Err(failure) => {
+            passed.explain(failure.reason, failure.detail.as_deref());
+            local.count_refusal(Direction::Outbound, failure.reason);
+            return Ok(());
+        }
+    };
     passed.opened(&io);
     let copying = both_ways(&mut io, &mut connected.server, connected.idle_timeout);
     let copied = match connected.life {
@@ -85,7 +92,8 @@ pub(super) async fn serve(
             Ok(copied) => copied,
             Err(_) => {
                 passed.explain(Reason::DurationTimeout, None);
-                return Err(Reason::DurationTimeout.into());
+                local.count_refusal(Direction::Outbound, Reason::DurationTimeout);
+                return Ok(());
             }
         },
     };

@@ -87,7 +87,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("DestinationRule", "{host: a, trafficPolicy: {portLevelSettings: [{port: {number: 99}}]}}"),
     (
         "DestinationRule",
-        "{host: a, trafficPolicy: {connectionPool: {tcp: {tcpKeepalive: {probes: 1}}, \
+        "{host: a, trafficPolicy: {connectionPool: {tcp: {tcpKeepalive: {probes: 1}, maxConnections: 1}, \
          http: {http2KeepAlive: {interval: 1s}, maxConcurrentStreams: 1}}}}",
     ),
     ("DestinationRule", "{host: a, trafficPolicy: {outlierDetection: {outlierDetectionHttpErrorCodes: [500]}}}"),

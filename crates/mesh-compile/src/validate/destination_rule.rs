@@ -170,6 +170,10 @@ fn check_four(
         let field = format!("{at}.connectionPool.tcp.tcpKeepalive");
         problems.unsupported(&field, "the proxy's own keepalive probes are sent");
     }
+    if pool.and_then(|pool| pool.tcp.as_ref()).is_some_and(|tcp| tcp.max_connections != 0) {
+        let field = format!("{at}.connectionPool.tcp.maxConnections");
+        problems.unsupported(&field, "it limits opaque connections; HTTP is limited by http2MaxRequests only");
+    }
     if let Some(http) = pool.and_then(|pool| pool.http.as_ref()) {
         if http.http2_keep_alive.is_some() {
             problems.unsupported(&format!("{at}.connectionPool.http.http2KeepAlive"), "no PINGs are sent");
